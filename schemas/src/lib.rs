@@ -1,0 +1,20 @@
+//! The contracts of Millrace's topics: Avro schemas, their Rust types, keys and partitions, and the
+//! Confluent framing that a record carries on the log.
+//!
+//! Not here: how records are stored or moved (`storage`), and what is made of them.
+//!
+//! - [`topic`]: the topics, their names and how a key finds its partition
+//! - [`record`]: one Rust type per topic
+//! - [`registry`]: every schema version ever used, with the id that it keeps for ever
+//! - [`codec`]: one record to and from framed bytes
+//! - [`arrow`]: many records at once, straight to and from an Arrow batch
+
+pub mod arrow;
+pub mod codec;
+pub mod record;
+pub mod registry;
+pub mod topic;
+
+pub use codec::{CodecError, decode, encode};
+pub use record::{AvroRecord, DeadLetter, Delivery, DirectoryEntry, MailboxChange, MailboxPatch, Reception, Screened};
+pub use topic::Topic;

@@ -1,0 +1,131 @@
+//! Every schema version ever used and the registry id that it keeps for ever.
+//!
+//! `registry.json` lists them; a line there is only ever added. The newest version of a subject is what we
+//! write, and what older records are resolved to when they are read.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use apache_avro::Schema;
+use serde::Deserialize;
+
+use crate::Topic;
+
+/// One line of `registry.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Registration {
+    pub id: u32,
+    pub subject: String,
+    pub version: u32,
+    pub file: String,
+}
+
+/// A registered schema: its id, its text and the parsed form.
+#[derive(Debug)]
+pub struct Registered {
+    pub id: u32,
+    pub subject: String,
+    pub version: u32,
+    pub text: &'static str,
+    pub schema: Schema,
+}
+
+macro_rules! schema_files {
+    ($($file:literal),* $(,)?) => { &[$(($file, include_str!(concat!("../", $file)))),*] };
+}
+
+/// The texts, compiled in. A test holds this list against `registry.json`.
+const FILES: &[(&str, &str)] = schema_files![
+    "avro/mail.reception/v1.avsc",
+    "avro/mail.screened/v1.avsc",
+    "avro/mailbox.changes/v1.avsc",
+    "avro/mail.delivery/v1.avsc",
+    "avro/mail.dead-letter/v1.avsc",
+    "avro/directory/v1.avsc",
+];
+
+static REGISTRY: LazyLock<HashMap<u32, Registered>> = LazyLock::new(|| {
+    let lines: Vec<Registration> =
+        serde_json::from_str(include_str!("../registry.json")).expect("registry.json is ours and tested");
+    lines.into_iter().map(|line| (line.id, register(line))).collect()
+});
+
+fn register(line: Registration) -> Registered {
+    let text = FILES
+        .iter()
+        .find(|(file, _)| *file == line.file)
+        .map(|(_, text)| *text)
+        .expect("every file of registry.json is compiled in: a test holds the two lists together");
+    let schema = Schema::parse_str(text).expect("our schemas parse: a test reads them all");
+    Registered { id: line.id, subject: line.subject, version: line.version, text, schema }
+}
+
+/// The schema with this id, or `None` when it was never registered.
+pub fn by_id(id: u32) -> Option<&'static Registered> {
+    REGISTRY.get(&id)
+}
+
+/// The newest schema of a topic: what we write.
+pub fn newest(topic: Topic) -> &'static Registered {
+    static NEWEST: LazyLock<HashMap<String, u32>> = LazyLock::new(|| {
+        let mut newest: HashMap<String, &Registered> = HashMap::new();
+        for registered in REGISTRY.values() {
+            let held = newest.entry(registered.subject.clone()).or_insert(registered);
+            if held.version < registered.version {
+                *held = registered;
+            }
+        }
+        newest.into_iter().map(|(subject, registered)| (subject, registered.id)).collect()
+    });
+    &REGISTRY[&NEWEST[&topic.subject()]]
+}
+
+/// All versions of a topic's schema, oldest first.
+pub fn versions(topic: Topic) -> Vec<&'static Registered> {
+    let subject = topic.subject();
+    let mut found: Vec<_> = REGISTRY.values().filter(|registered| registered.subject == subject).collect();
+    found.sort_by_key(|registered| registered.version);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use apache_avro::schema_compatibility::SchemaCompatibility;
+
+    use super::*;
+
+    #[test]
+    fn every_listed_file_is_compiled_in_and_ids_are_unique() {
+        let lines: Vec<Registration> = serde_json::from_str(include_str!("../registry.json")).unwrap();
+        let listed: HashSet<_> = lines.iter().map(|line| line.file.as_str()).collect();
+        let compiled: HashSet<_> = FILES.iter().map(|(file, _)| *file).collect();
+        assert_eq!(listed, compiled);
+        assert_eq!(lines.iter().map(|line| line.id).collect::<HashSet<_>>().len(), lines.len());
+    }
+
+    #[test]
+    fn the_newest_schema_reads_every_older_version_and_the_other_way_round() {
+        for topic in Topic::ALL {
+            let newest = newest(topic);
+            for older in versions(topic) {
+                SchemaCompatibility::can_read(&older.schema, &newest.schema)
+                    .unwrap_or_else(|error| panic!("{topic} v{} is not readable today: {error}", older.version));
+                SchemaCompatibility::can_read(&newest.schema, &older.schema).unwrap_or_else(|error| {
+                    panic!("a reader of {topic} v{} cannot read today's: {error}", older.version)
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn schemas_keep_to_what_every_reader_gets_right() {
+        for topic in Topic::ALL {
+            for version in versions(topic) {
+                assert!(!version.text.contains("\"bytes\""), "{topic}: Arroyo's source panics on Avro bytes");
+                assert!(!version.text.contains("logicalType"), "{topic}: times are longs with the unit in the name");
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The hot store: changes to mailboxes that the tables do not have yet, and what changed last.
+//!
+//! It can be thrown away at any moment: a lander fills it again from the log, from where the tables end.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+/// One version of one email, as the lander made it of one record of `mailbox.changes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HotRow {
+    pub account_id: Arc<str>,
+    pub email_id: Arc<str>,
+    /// Offset of the record; orders the changes of an account.
+    pub seq: u64,
+    /// The version, in the form that `query` gives it.
+    pub value: Bytes,
+}
+
+/// The changes of an account after some point.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HotTail {
+    /// Every change of the account's partition at or after this offset is held: a reader that knows all before it
+    /// (from the tables or from an earlier tail) is complete with `rows`.
+    pub held_from: u64,
+    /// Every change before this offset has been applied.
+    pub applied_to: u64,
+    /// Ascending by `seq`.
+    pub rows: Vec<HotRow>,
+}
+
+/// Tells that an account changed: for push, and for writers that wait for their own change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    pub account_id: Arc<str>,
+    pub seq: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HotError {
+    /// Try again later; nothing is lost, since the log has it.
+    #[error("the hot store cannot be reached: {0}")]
+    Unavailable(String),
+    /// Another lander has taken the partition over.
+    #[error("partition {0} of the hot store belongs to another lander")]
+    Fenced(u32),
+}
+
+#[async_trait]
+pub trait HotStore: Send + Sync {
+    /// Starts a partition afresh at `from` (where the tables end): drops all it held.
+    async fn reset(&self, partition: u32, from: u64) -> Result<(), HotError>;
+
+    /// Adds the rows made of the records before `next_offset` that were not applied yet, ascending by `seq`, and tells
+    /// the watchers. Rows below what is applied are ignored, so that a repeated call changes nothing.
+    async fn apply(&self, partition: u32, rows: Vec<HotRow>, next_offset: u64) -> Result<(), HotError>;
+
+    /// The offset that follows the last applied record; `None` before the first reset.
+    async fn applied_to(&self, partition: u32) -> Result<Option<u64>, HotError>;
+
+    /// The tables now hold all before `offset`: rows below may be dropped.
+    async fn release(&self, partition: u32, offset: u64) -> Result<(), HotError>;
+
+    /// The rows of an account with `seq >= from`.
+    async fn tail(&self, partition: u32, account_id: &str, from: u64) -> Result<HotTail, HotError>;
+
+    /// The newest held version of an email.
+    async fn newest(&self, partition: u32, account_id: &str, email_id: &str) -> Result<Option<HotRow>, HotError>;
+
+    /// All rows held of a partition with `seq >= from`, ascending by `seq`, for SQL over fresh mail.
+    async fn rows(&self, partition: u32, from: u64) -> Result<HotTail, HotError>;
+
+    /// Changes from now on. A receiver that lags loses the oldest and must read the state again.
+    fn watch(&self) -> broadcast::Receiver<Changed>;
+}

@@ -1,0 +1,23 @@
+//! Where bytes are kept, and the only place that knows whether Millrace is embedded or in a cluster.
+//!
+//! Four seams, each a trait with a conformance suite ([`conformance`]) that every adapter passes unchanged:
+//!
+//! - [`log`]: partitioned, ordered, durable records; positions commit together with what was made of them
+//! - [`blob`]: message bodies, in packs
+//! - [`hot`]: changes that the tables do not have yet, and what changed last
+//! - [`first_seen`]: who claimed a key first
+//!
+//! [`embedded`] has the adapters that need nothing but a directory. Not here: what records mean (`schemas`),
+//! and tables (`query`).
+
+pub mod blob;
+pub mod conformance;
+pub mod embedded;
+pub mod first_seen;
+pub mod hot;
+pub mod log;
+
+pub use blob::{BlobError, BlobStore, BodyRef};
+pub use first_seen::{Claim, FirstSeen};
+pub use hot::{HotRow, HotStore, HotTail};
+pub use log::{Consumer, Log, LogError, NewRecord, Position, Record};
