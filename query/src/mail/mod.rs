@@ -1,0 +1,1 @@
+//! An account's mail: landing, the merged view, search.
