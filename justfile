@@ -1,0 +1,34 @@
+# Every command a person runs. `.ci/run` calls the same ones.
+
+# Check, test and show nothing out of order
+default: check test
+
+# Format and lint, warnings denied
+check:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests that need no service
+test:
+    cargo test --workspace
+
+# The tests of clients and readers written by others
+clients:
+    tests/python/run
+
+# 6,000 real messages, into corpus/
+corpus:
+    tests/fetch-corpus
+
+# The whole corpus through the SMTP port, in release
+corpus-test: corpus
+    cargo test --release --test corpus -- --ignored --nocapture
+
+# Measure against smtp-sink and Postfix, in one run
+bench: corpus
+    cargo build --release
+    cargo run --release -p millrace-bench -- --millrace target/release/millrace
+
+# Licences and advisories of the dependencies
+deny:
+    cargo deny check

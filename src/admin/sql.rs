@@ -1,0 +1,39 @@
+//! Questions in SQL, and the audit.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use millrace_query::sql::Format;
+use serde::Deserialize;
+
+use super::error::AdminError;
+use super::progress;
+use crate::node::Node;
+
+#[derive(Deserialize)]
+pub struct Query {
+    sql: String,
+    format: String,
+}
+
+pub async fn query(State(node): State<Arc<Node>>, Json(query): Json<Query>) -> Result<Response, AdminError> {
+    let format: Format = query.format.parse().map_err(AdminError::bad_request)?;
+    let batches = node.sql.query(&query.sql).await.map_err(AdminError::bad_request)?;
+    let bytes = millrace_query::sql::write(&batches, format).map_err(AdminError::internal)?;
+    Ok(Body::from(bytes).into_response())
+}
+
+#[derive(Deserialize)]
+pub struct Audit {
+    bodies: bool,
+}
+
+pub async fn audit(State(node): State<Arc<Node>>, Json(audit): Json<Audit>) -> Response {
+    progress::respond("auditing", move |progress| async move {
+        let report = node.audit(audit.bodies, |done, total| progress.step(done, total)).await?;
+        Ok(serde_json::to_value(report)?)
+    })
+}

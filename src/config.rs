@@ -1,0 +1,179 @@
+//! The configuration: one struct, from a TOML file and `MILLRACE_…` variables, over defaults that need nothing.
+//!
+//! Order, the first that says something wins: command line, environment, file, default. `millrace.example.toml` shows
+//! every key with its default; a test holds it against this struct.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use confique::Config as _;
+use confique::toml::FormatOptions;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, confique::Config)]
+pub struct Config {
+    /// Where everything is kept: log, bodies, tables, search index, certificates.
+    #[config(env = "MILLRACE_DATA_DIR", default = "./millrace-data")]
+    pub data_dir: PathBuf,
+
+    /// Mail from other servers.
+    #[config(nested)]
+    pub smtp: Smtp,
+
+    /// JMAP, push, metrics.
+    #[config(nested)]
+    pub http: Http,
+
+    /// The stage functions.
+    #[config(nested)]
+    pub screening: Screening,
+
+    /// The stream processor that runs in this process.
+    #[config(nested)]
+    pub pipelines: Pipelines,
+
+    /// Landing of changes and events in the tables.
+    #[config(nested)]
+    pub landing: Landing,
+
+    /// The log of this process.
+    #[config(nested)]
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, confique::Config)]
+pub struct Smtp {
+    /// Address that mail from other servers comes in on.
+    #[config(env = "MILLRACE_SMTP_LISTEN", default = "127.0.0.1:2525")]
+    pub listen: SocketAddr,
+
+    /// Our name in the greeting, in Received and in Authentication-Results.
+    #[config(env = "MILLRACE_SMTP_SERVER_NAME", default = "mx.millrace.test")]
+    pub server_name: String,
+
+    /// Largest message, in bytes.
+    #[config(env = "MILLRACE_SMTP_MAX_MESSAGE_BYTES", default = 52428800)]
+    pub max_message_bytes: u64,
+
+    /// Recipients in one transaction.
+    #[config(env = "MILLRACE_SMTP_MAX_RECIPIENTS", default = 1000)]
+    pub max_recipients: usize,
+
+    /// Connections in all.
+    #[config(env = "MILLRACE_SMTP_MAX_CONNECTIONS", default = 10000)]
+    pub max_connections: usize,
+
+    /// Connections from one address.
+    #[config(env = "MILLRACE_SMTP_MAX_CONNECTIONS_PER_ADDRESS", default = 100)]
+    pub max_connections_per_address: usize,
+
+    /// Certificate chain for STARTTLS, in PEM. Without it one is made at the first start.
+    #[config(env = "MILLRACE_SMTP_TLS_CERTIFICATE")]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM.
+    #[config(env = "MILLRACE_SMTP_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, confique::Config)]
+pub struct Http {
+    /// Address of JMAP, push, health and metrics.
+    #[config(env = "MILLRACE_HTTP_LISTEN", default = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// The URL that clients reach us under, for the links in the JMAP session. Without it the request's Host is used.
+    #[config(env = "MILLRACE_HTTP_BASE_URL")]
+    pub base_url: Option<String>,
+}
+
+#[derive(Clone, Debug, confique::Config)]
+pub struct Screening {
+    /// Who answers DNS questions: "system", "off", or the address of a resolver as 127.0.0.1:53.
+    #[config(env = "MILLRACE_SCREENING_DNS", default = "system")]
+    pub dns: String,
+
+    /// Folder with more YARA rules (*.yar), read at the start.
+    #[config(env = "MILLRACE_SCREENING_RULES_DIR")]
+    pub rules_dir: Option<PathBuf>,
+
+    /// How long the same bytes to the same recipient count as sent again, in days.
+    #[config(env = "MILLRACE_SCREENING_FIRST_SEEN_DAYS", default = 7)]
+    pub first_seen_days: u32,
+}
+
+#[derive(Clone, Debug, confique::Config)]
+pub struct Pipelines {
+    /// Folder with SQL files to run instead of those built in.
+    #[config(env = "MILLRACE_PIPELINES_DIR")]
+    pub dir: Option<PathBuf>,
+
+    /// Most records in a micro-batch.
+    #[config(env = "MILLRACE_PIPELINES_BATCH_RECORDS", default = 256)]
+    pub batch_records: usize,
+}
+
+#[derive(Clone, Debug, confique::Config)]
+pub struct Landing {
+    /// Seconds between commits to a table.
+    #[config(env = "MILLRACE_LANDING_INTERVAL_S", default = 30)]
+    pub interval_s: u64,
+
+    /// Rows that bring a commit forward.
+    #[config(env = "MILLRACE_LANDING_MAX_ROWS", default = 50000)]
+    pub max_rows: usize,
+}
+
+#[derive(Clone, Debug, confique::Config)]
+pub struct Log {
+    /// Partitions of each topic. Set before the first start; it cannot change afterwards.
+    #[config(env = "MILLRACE_LOG_PARTITIONS", default = 4)]
+    pub partitions: u32,
+
+    /// Hours that records are kept after everyone has processed them.
+    #[config(env = "MILLRACE_LOG_RETENTION_HOURS", default = 168)]
+    pub retention_hours: u64,
+
+    /// Bytes of a partition above which processed records go earlier.
+    #[config(env = "MILLRACE_LOG_RETENTION_BYTES", default = 4294967296)]
+    pub retention_bytes: u64,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When the file is missing or a value is none of its kind; the message names file and key.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut builder = Self::builder().env();
+        if let Some(file) = file {
+            anyhow::ensure!(file.exists(), "the configuration {} does not exist", file.display());
+            builder = builder.file(file);
+        }
+        builder.load().context("the configuration cannot be used")
+    }
+}
+
+/// The example file: every key with its default and its variable.
+pub fn example() -> String {
+    confique::toml::template::<Config>(FormatOptions::default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_example_file_shows_every_key() {
+        let shown = include_str!("../millrace.example.toml");
+        assert_eq!(shown, example(), "write it anew with `millrace config example > millrace.example.toml`");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::load(Some(Path::new("/nowhere/m.toml"))).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/m.toml"));
+    }
+}
