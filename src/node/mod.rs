@@ -1,0 +1,178 @@
+//! The parts put together in one process, on embedded storage.
+//!
+//! - [`role`]: what can run, and how each is started
+//! - [`recipients`]: the directory and quotas, as reception asks for them
+//! - [`maintenance`]: retention and the like, in the background
+
+mod maintenance;
+mod recipients;
+mod role;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use millrace_directory::Directory;
+use millrace_query::mail::{Mailboxes, Search};
+use millrace_query::sql::{AuditReport, SqlEngine};
+use millrace_query::tables::Tables;
+use millrace_schemas::Topic;
+use millrace_storage::Log;
+use millrace_storage::embedded::EmbeddedStorage;
+use millrace_udfs::Stages;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+pub use role::Role;
+
+/// How long the parts may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// A running Millrace.
+pub struct Node {
+    pub config: Config,
+    pub storage: EmbeddedStorage,
+    pub directory: Arc<Directory>,
+    pub tables: Arc<Tables>,
+    pub mailboxes: Arc<Mailboxes>,
+    pub search: Arc<Search>,
+    pub sql: Arc<SqlEngine>,
+    pub stages: Arc<Stages>,
+    /// Whether the data directory was empty.
+    pub is_new: bool,
+    tasks: Mutex<JoinSet<anyhow::Result<&'static str>>>,
+    /// Ends the edges: no more mail, no more requests.
+    edges: CancellationToken,
+    /// Ends what works behind them.
+    workers: CancellationToken,
+}
+
+impl Node {
+    /// Opens the data directory and all that lives in it. Nothing runs yet.
+    ///
+    /// # Errors
+    /// What cannot be opened, and what to do about it.
+    pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
+        let is_new = !config.data_dir.join("log").exists();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).with_context(|| {
+            format!("{} cannot be made; choose another directory with --data", config.data_dir.display())
+        })?;
+        let storage = EmbeddedStorage::open(&config.data_dir, role::storage_options(&config))?;
+        let directory = Directory::open(storage.log.clone()).await?;
+        if is_new {
+            directory.add_domain("millrace.test").await?;
+        }
+        let tables = Tables::open(&config.data_dir, role::table_options(&config)).await?;
+        let stages = Arc::new(Stages::new(role::stage_options(&config, &storage)?)?);
+        let search = Arc::new(Search::open(&config.data_dir.join("search"), &*storage.log)?);
+        let mailboxes = Mailboxes::new(storage.log.clone(), storage.hot.clone(), tables.clone(), search.clone());
+        let sql = Arc::new(SqlEngine::new(tables.clone(), storage.log.clone(), mailboxes.clone())?);
+        Ok(Arc::new(Self {
+            config,
+            storage,
+            directory,
+            tables,
+            mailboxes,
+            search,
+            sql,
+            stages,
+            is_new,
+            tasks: Mutex::default(),
+            edges: CancellationToken::new(),
+            workers: CancellationToken::new(),
+        }))
+    }
+
+    /// Starts roles, and gives the addresses that they listen on.
+    ///
+    /// # Errors
+    /// When an address is taken, or a certificate or a pipeline cannot be used.
+    pub async fn start(self: &Arc<Self>, roles: &[Role]) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
+        let mut addresses = Vec::new();
+        for role in roles {
+            addresses.extend(role.start(self).await?);
+        }
+        self.spawn("directory", {
+            let (directory, shutdown) = (self.directory.clone(), self.workers.clone());
+            async move {
+                directory.follow(shutdown).await;
+                Ok(())
+            }
+        });
+        self.spawn("maintenance", maintenance::run(self.storage.clone(), self.workers.clone()));
+        Ok(addresses)
+    }
+
+    /// Lets commands reach this node.
+    ///
+    /// # Errors
+    /// When the socket cannot be made in the data directory.
+    pub fn serve_admin(self: &Arc<Self>) -> anyhow::Result<()> {
+        let listener = crate::admin::bind(&self.config.data_dir)?;
+        self.spawn("admin", crate::admin::serve(listener, self.clone(), self.edges.clone()));
+        Ok(())
+    }
+
+    fn spawn(&self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.tasks.lock().spawn(async move {
+            task.await.with_context(|| format!("{name} ended"))?;
+            Ok(name)
+        });
+    }
+
+    /// Waits until a part fails, which none should, and says how.
+    pub async fn failed(&self) -> anyhow::Error {
+        loop {
+            let ended = self.tasks.lock().try_join_next();
+            match ended {
+                Some(Ok(Ok(name))) => return anyhow::anyhow!("{name} ended by itself"),
+                Some(Ok(Err(error))) => return error,
+                Some(Err(error)) => return error.into(),
+                None => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Ends the edges first, then the workers behind them, which land what they have.
+    ///
+    /// # Errors
+    /// When a part does not end in time or ends badly; nothing that was answered with 250 is lost by that.
+    pub async fn stop(&self) -> anyhow::Result<()> {
+        self.edges.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        let end = async {
+            // The edges hang on no worker, so both may end together; what is in the log is taken up at the next start.
+            self.workers.cancel();
+            while let Some(ended) = tasks.join_next().await {
+                ended??;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(STOP_TIMEOUT, end).await.context("some parts did not end in time")?
+    }
+
+    /// Receptions that screening has not processed, and changes that are not visible yet.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn in_flight(&self) -> anyhow::Result<u64> {
+        let log = &self.storage.log;
+        let mut in_flight = 0;
+        for partition in 0..log.partitions(Topic::Reception) {
+            let (start, end) = log.bounds(Topic::Reception, partition).await?;
+            let done = log.committed(role::RECEPTION_PIPELINE, Topic::Reception, partition).await?;
+            in_flight += end - done.unwrap_or(start).min(end);
+        }
+        for partition in 0..log.partitions(Topic::MailboxChanges) {
+            let (start, end) = log.bounds(Topic::MailboxChanges, partition).await?;
+            let done = millrace_storage::HotStore::applied_to(&*self.storage.hot, partition).await?;
+            in_flight += end - done.unwrap_or(start).min(end);
+        }
+        Ok(in_flight)
+    }
+}
