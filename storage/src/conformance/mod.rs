@@ -1,0 +1,1 @@
+//! What every adapter must do, as suites that take any adapter.
