@@ -1,0 +1,81 @@
+//! The directory on the real embedded log.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_directory::{Directory, DirectoryError, Resolution};
+use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
+use tokio_util::sync::CancellationToken;
+
+async fn open(dir: &std::path::Path) -> Arc<Directory> {
+    let storage = EmbeddedStorage::open(dir, StorageOptions::default()).unwrap();
+    Directory::open(storage.log).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let directory = open(dir.path()).await;
+        directory.add_domain("X.org").await.unwrap();
+        directory.add_account("Alice@x.org", Some("secret"), Some(1000)).await.unwrap();
+        directory.add_account("bob@x.org", None, None).await.unwrap();
+        directory.add_alias("team@x.org", &["alice@x.org".into(), "bob@x.org".into()]).await.unwrap();
+        directory.remove_account("bob@x.org").await.unwrap();
+    }
+    let directory = open(dir.path()).await;
+    assert_eq!(directory.domains(), ["x.org"]);
+    let alice = directory.authenticate("ALICE@x.org", "secret").await.unwrap();
+    assert_eq!(alice.quota_bytes, Some(1000));
+    assert_eq!(directory.resolve("team@X.ORG"), Resolution::Accounts(vec![alice]));
+    assert!(directory.authenticate("alice@x.org", "Secret").await.is_none());
+    assert!(directory.authenticate("bob@x.org", "").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_added_is_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).await;
+    let error = directory.add_account("a@x.org", None, None).await.unwrap_err();
+    assert!(matches!(error, DirectoryError::UnknownDomain(_)));
+    directory.add_domain("x.org").await.unwrap();
+    directory.add_account("a@x.org", None, None).await.unwrap();
+    for (address, target) in [("a@x.org", "a@x.org"), ("b@x.org", "nobody@x.org"), ("b@y.org", "a@x.org"), ("b", "a@x.org")] {
+        assert!(directory.add_alias(address, &[target.to_owned()]).await.is_err(), "{address} -> {target}");
+    }
+    assert!(matches!(directory.add_account("A@x.org", None, None).await, Err(DirectoryError::Exists(_))));
+    assert!(matches!(directory.remove_domain("x.org").await, Err(DirectoryError::InUse { accounts: 1, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_want_one_address_do_not_both_get_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).await;
+    directory.add_domain("x.org").await.unwrap();
+    let adds = (0..8).map(|_| directory.add_account("a@x.org", None, None));
+    let added = futures::future::join_all(adds).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(added, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_follows_what_another_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
+    let writer = Directory::open(storage.log.clone()).await.unwrap();
+    let reader = Directory::open(storage.log).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let following = tokio::spawn({
+        let (reader, shutdown) = (reader.clone(), shutdown.clone());
+        async move { reader.follow(shutdown).await }
+    });
+    writer.add_domain("x.org").await.unwrap();
+    let seen = async {
+        while reader.domains().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), seen).await.unwrap();
+    shutdown.cancel();
+    following.await.unwrap();
+}
