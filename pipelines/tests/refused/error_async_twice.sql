@@ -1,0 +1,3 @@
+-- refused: line 3: the local runner does not run two asynchronous functions in one SELECT
+CREATE VIEW a AS
+SELECT fetch_body(body) AS one, fetch_body(message_id) AS two FROM reception;

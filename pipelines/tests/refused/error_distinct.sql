@@ -1,0 +1,3 @@
+-- refused: line 3: the local runner does not run DISTINCT
+CREATE VIEW a AS
+SELECT DISTINCT body FROM reception;

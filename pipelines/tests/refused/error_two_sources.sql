@@ -1,0 +1,7 @@
+-- refused: line 2: the local runner does not run two sources
+CREATE TABLE again (body TEXT NOT NULL)
+WITH (connector = 'kafka', type = 'source', topic = 'mail.reception');
+INSERT INTO dead_letter
+SELECT 's' AS stage, 'e' AS error, received_at_us AS failed_at_us, message_id, NULL AS recipient, body, NULL AS topic,
+       NULL AS partition, NULL AS "offset"
+FROM reception;

@@ -1,0 +1,3 @@
+-- refused: line 2: Schema error: No field named colour
+CREATE VIEW a AS
+SELECT colour FROM reception;

@@ -1,0 +1,3 @@
+-- refused: line 3: no function is named 'guess'
+CREATE VIEW a AS
+SELECT guess(body) AS body FROM reception;
