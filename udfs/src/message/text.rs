@@ -1,0 +1,142 @@
+//! The text of a message's bodies: decoded, HTML turned to text, never more than asked for.
+
+use std::borrow::Cow;
+
+use encoding_rs::Encoding;
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::html::html_to_text;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+use mail_parser::{Encoding as Transfer, Message, MessagePart, MimeHeaders, PartType};
+
+use super::charset;
+use crate::guard::guarded;
+
+/// HTML that is turned into text at most; what lies beyond is markup of no reader.
+const MAX_HTML_BYTES: usize = 1 << 20;
+
+/// The text of the bodies that a reader sees, in order, at most about `limit` bytes. Embedded messages count when
+/// `is_embedded_wanted`.
+pub(crate) fn body_text(message: &Message<'_>, limit: usize, is_embedded_wanted: bool) -> String {
+    let mut text = String::new();
+    collect(message, limit, is_embedded_wanted, &mut text);
+    text
+}
+
+fn collect(message: &Message<'_>, limit: usize, is_embedded_wanted: bool, text: &mut String) {
+    for index in &message.text_body {
+        let Some(part) = message.parts.get(*index as usize) else { continue };
+        append(text, &part_text(message, part), limit);
+        if text.len() >= limit {
+            return;
+        }
+    }
+    if is_embedded_wanted {
+        for part in &message.parts {
+            if let PartType::Message(embedded) = &part.body {
+                collect(embedded, limit, true, text);
+            }
+        }
+    }
+}
+
+fn append(text: &mut String, more: &str, limit: usize) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(cut(more, limit.saturating_sub(text.len())));
+}
+
+/// The longest prefix of `text` that has at most `limit` bytes.
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+/// A text part's text; empty for any other part.
+pub(crate) fn part_text<'a>(message: &Message<'_>, part: &'a MessagePart<'_>) -> Cow<'a, str> {
+    match &part.body {
+        PartType::Text(text) => recoded(message, part, text),
+        PartType::Html(html) => {
+            let html = recoded(message, part, html);
+            let html = cut(&html, MAX_HTML_BYTES);
+            Cow::Owned(guarded("html to text", || html_to_text(html)).unwrap_or_default())
+        }
+        _ => Cow::Borrowed(""),
+    }
+}
+
+/// `text` as the parser decoded it, or decoded again when the part names no charset that fits its bytes.
+pub(crate) fn recoded<'a>(message: &Message<'_>, part: &MessagePart<'_>, text: &'a str) -> Cow<'a, str> {
+    if text.is_ascii() && !text.contains('\u{1b}') {
+        return Cow::Borrowed(text);
+    }
+    let label = part.content_type().and_then(|kind| kind.attribute("charset")).unwrap_or("us-ascii");
+    let named = Encoding::for_label(label.as_bytes());
+    if named.is_some() && !charset::is_ascii_label(label.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let raw = message.raw_message.get(part.offset_body as usize..part.offset_end as usize).unwrap_or_default();
+    let bytes = match part.encoding {
+        Transfer::None => Cow::Borrowed(raw),
+        Transfer::QuotedPrintable => Cow::Owned(quoted_printable_decode(raw).unwrap_or_default()),
+        Transfer::Base64 => Cow::Owned(base64_decode(raw).unwrap_or_default()),
+    };
+    if bytes.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let in_markup = charset::declared(&bytes[..bytes.len().min(2048)]);
+    Cow::Owned(charset::decode_guessing(&bytes, in_markup).into_owned())
+}
+
+/// Whether a text part names a charset that nobody knows.
+pub(crate) fn has_unknown_charset(part: &MessagePart<'_>) -> bool {
+    let label = part.content_type().and_then(|kind| kind.attribute("charset"));
+    label.is_some_and(|label| {
+        Encoding::for_label(label.as_bytes()).is_none()
+            && mail_parser::decoders::charsets::map::charset_decoder(label.as_bytes()).is_none()
+    })
+}
+
+/// White space runs become one space, control characters go; at most `limit` characters.
+pub(crate) fn flatten(text: &str, limit: usize) -> String {
+    let mut flat = String::with_capacity(text.len().min(limit * 2));
+    let mut count = 0;
+    let mut is_gap = false;
+    for character in text.chars() {
+        if character.is_whitespace() || matches!(character, '\u{200b}'..='\u{200f}' | '\u{feff}' | '\u{34f}') {
+            is_gap = count > 0;
+            continue;
+        }
+        if character.is_control() {
+            continue;
+        }
+        if is_gap {
+            flat.push(' ');
+            count += 1;
+            is_gap = false;
+        }
+        if count >= limit {
+            break;
+        }
+        flat.push(character);
+        count += 1;
+    }
+    flat.truncate(flat.trim_end().len());
+    flat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flattening_bounds_characters_not_bytes() {
+        assert_eq!(flatten(" 안녕\r\n\t하세요 \0 ", 4), "안녕 하");
+        assert_eq!(flatten("a  b", 99), "a b");
+    }
+
+    #[test]
+    fn cutting_keeps_characters_whole() {
+        assert_eq!(cut("안녕", 4), "안");
+        assert_eq!(cut("ab", 9), "ab");
+    }
+}
