@@ -13,7 +13,7 @@ mod rebuild;
 mod router;
 mod sql;
 
-pub use router::{router, serve};
+pub use router::{bind, router, serve};
 
 /// File name of the socket, in the data directory.
 pub const SOCKET: &str = "admin.sock";

@@ -34,25 +34,29 @@ pub fn router(node: Arc<Node>) -> Router {
         .with_state(node)
 }
 
-/// Serves the router on the socket of the data directory until `shutdown`.
+/// Makes the socket in the data directory. The directory is locked by the node, so a socket that lies there is from
+/// one that died; it is open to its owner alone, so nobody gets in before the mode is set.
 ///
 /// # Errors
 /// When the socket cannot be made there.
-pub async fn serve(node: Arc<Node>, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub fn bind(data_dir: &Path) -> anyhow::Result<UnixListener> {
+    let path = data_dir.join(SOCKET);
+    remove(&path)?;
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("no socket can be made at {}; a shorter data directory may help", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the router until `shutdown`.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(listener: UnixListener, node: Arc<Node>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let path = node.config.data_dir.join(SOCKET);
-    let listener = bind(&path)?;
     let router = router(node);
     axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await }).await?;
     remove(&path)
-}
-
-/// The data directory is locked by the node, so a socket that lies there is from one that died.
-fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    remove(path)?;
-    let listener = UnixListener::bind(path)
-        .with_context(|| format!("no socket can be made at {}; a shorter data directory may help", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {
