@@ -102,7 +102,3 @@ impl<'a> Sender<'a> {
         Self { ip, helo, reverse_path: reverse_path.filter(|path| !path.is_empty()), server_name }
     }
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;
