@@ -1,1 +1,94 @@
-//! api
+//! The HTTP side of Millrace: JMAP (RFC 8620, RFC 8621, RFC 8887), push, health and metrics, on axum.
+//!
+//! A request goes through these modules:
+//!
+//! - [`serve`](mod@serve): connections; [`routes`]: paths
+//! - [`auth`]: who asks
+//! - [`jmap`]: requests, method calls, the objects
+//! - [`mime`]: the structure of stored messages, for the properties that need the body
+//! - [`download`], [`push`], [`snippet`]
+//! - [`error`]: the one place where errors become HTTP and JMAP errors
+//!
+//! Not here: what an account holds (`query`), who has an account (`directory`), where bodies are (`storage`).
+
+pub mod auth;
+mod download;
+pub mod error;
+pub mod jmap;
+pub mod mime;
+mod options;
+mod push;
+mod routes;
+mod serve;
+mod slots;
+mod snippet;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use millrace_directory::Directory;
+use millrace_query::mail::Mailboxes;
+use millrace_storage::BlobStore;
+use tokio_util::sync::CancellationToken;
+
+pub use options::Options;
+pub use routes::router;
+pub use serve::{ServeOptions, serve};
+
+/// Says whether all parts of the process work, or what does not.
+pub type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the handlers share.
+pub struct Api {
+    pub mailboxes: Mailboxes,
+    pub blobs: Arc<dyn BlobStore>,
+    pub directory: Arc<Directory>,
+    pub options: Options,
+    pub sessions: auth::sessions::Sessions,
+    throttle: auth::throttle::Throttle,
+    request_slots: slots::Slots,
+    push_slots: slots::Slots,
+    metrics: Option<PrometheusHandle>,
+    readiness: Readiness,
+    /// Push connections end when it is cancelled.
+    shutdown: CancellationToken,
+}
+
+impl Api {
+    /// `shutdown` ends push connections; give the same to [`serve`](fn@serve).
+    pub fn new(
+        mailboxes: Mailboxes,
+        blobs: Arc<dyn BlobStore>,
+        directory: Arc<Directory>,
+        options: Options,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            mailboxes,
+            blobs,
+            directory,
+            sessions: auth::sessions::Sessions::default(),
+            throttle: auth::throttle::Throttle::new(options.max_login_failures),
+            request_slots: slots::Slots::default(),
+            push_slots: slots::Slots::default(),
+            metrics: None,
+            readiness: Box::new(|| Ok(())),
+            options,
+            shutdown,
+        }
+    }
+
+    /// Serves these metrics at `/metrics`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: PrometheusHandle) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// What `/healthz` asks.
+    #[must_use]
+    pub fn with_readiness(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
+    }
+}

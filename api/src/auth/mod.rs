@@ -1,0 +1,99 @@
+//! Who is asking: HTTP Basic (RFC 7617) with the account's address and password, or a bearer token (RFC 6750).
+
+pub mod sessions;
+pub mod throttle;
+pub mod token;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, header, request::Parts};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use millrace_directory::Account;
+
+use crate::Api;
+use crate::error::HttpError;
+
+/// No header that we take is longer.
+const MAX_CREDENTIALS_BYTES: usize = 4_096;
+
+/// The peer of the connection, as [`crate::serve`] puts it into each request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// The account that a request was authenticated as.
+#[derive(Clone, Debug)]
+pub struct Identity(pub Arc<Account>);
+
+pub(crate) enum Credentials {
+    Basic { address: String, password: String },
+    Bearer(String),
+}
+
+impl FromRequestParts<Arc<Api>> for Identity {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, HttpError> {
+        let source = source_of(parts);
+        match credentials(&parts.headers).ok_or(HttpError::Unauthorized)? {
+            Credentials::Basic { address, password } => log_in(api, &address, &password, source).await.map(Self),
+            Credentials::Bearer(token) => {
+                let account_id = api.sessions.account_id(&token, Instant::now()).ok_or(HttpError::Unauthorized)?;
+                api.directory.account(&account_id).map(Self).ok_or(HttpError::Unauthorized)
+            }
+        }
+    }
+}
+
+pub(crate) fn source_of(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
+/// Reads the `Authorization` header, if there is one that we understand.
+pub(crate) fn credentials(headers: &HeaderMap) -> Option<Credentials> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    if value.len() > MAX_CREDENTIALS_BYTES {
+        return None;
+    }
+    let (scheme, rest) = value.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Credentials::Bearer(rest.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+    let (address, password) = decoded.split_once(':')?;
+    Some(Credentials::Basic { address: address.to_owned(), password: password.to_owned() })
+}
+
+/// Checks address and password.
+///
+/// # Errors
+/// [`HttpError::Unauthorized`], and [`HttpError::TooManyLogins`] after too many of these.
+pub(crate) async fn log_in(
+    api: &Api,
+    address: &str,
+    password: &str,
+    source: IpAddr,
+) -> Result<Arc<Account>, HttpError> {
+    if let Some(seconds) = api.throttle.wait_seconds(address, source, Instant::now()) {
+        return Err(HttpError::TooManyLogins(seconds));
+    }
+    match api.directory.authenticate(address, password).await {
+        Some(account) => {
+            api.throttle.succeeded(address, source);
+            Ok(account)
+        }
+        None => {
+            api.throttle.failed(address, source, Instant::now());
+            metrics::counter!("millrace_api_failed_logins_total").increment(1);
+            tracing::info!(%source, "login refused");
+            Err(HttpError::Unauthorized)
+        }
+    }
+}

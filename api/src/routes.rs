@@ -1,0 +1,118 @@
+//! The paths, and what is common to them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::Api;
+use crate::auth::{Identity, token};
+use crate::download::download;
+use crate::error::{HttpError, RequestError};
+use crate::jmap::{dispatch, request, session};
+use crate::push::event_source::event_source;
+use crate::push::websocket::websocket;
+
+/// All of the API, to be served by [`crate::serve`].
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/.well-known/jmap", get(session_object))
+        .route("/jmap/session", get(session_object))
+        .route("/jmap", post(jmap))
+        .route("/jmap/", post(jmap))
+        .route("/jmap/download/{account_id}/{blob_id}/{name}", get(download))
+        .route("/jmap/eventsource", get(event_source))
+        .route("/jmap/ws", get(websocket))
+        .route("/auth/token", post(token::open).delete(token::close))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics_text))
+        .fallback(|| async { HttpError::NotFound })
+        .layer(middleware::from_fn(secure))
+        .with_state(api)
+}
+
+/// Headers that hold for every response.
+async fn secure(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn index() -> Html<&'static str> {
+    Html(include_str!("index.html"))
+}
+
+async fn session_object(State(api): State<Arc<Api>>, Identity(account): Identity) -> Response {
+    let caching = [(header::CACHE_CONTROL, "no-cache, no-store, must-revalidate")];
+    (caching, Json(session::session(&api, &account))).into_response()
+}
+
+/// `POST /jmap` (RFC 8620 section 3.1).
+async fn jmap(State(api): State<Arc<Api>>, http_request: Request) -> Result<Response, HttpError> {
+    let (mut parts, body) = http_request.into_parts();
+    let Identity(account) = Identity::from_request_parts(&mut parts, &api).await?;
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(is_json) {
+        return Err(RequestError::NotJson("the Content-Type is not application/json".into()).into());
+    }
+    let most = api.options.max_concurrent_requests;
+    let slot = api.request_slots.take(&account.id, most);
+    let _slot = slot.ok_or(RequestError::Limit("maxConcurrentRequests", most))?;
+    let body = read_body(&api, body).await?;
+    let parsed = request::Request::parse(&body, &api.options)?;
+    drop(body);
+    let started = std::time::Instant::now();
+    let running = Box::pin(dispatch::run(&api, &account, parsed));
+    let limit = api.options.request_timeout;
+    let response = timeout(limit, running).await.map_err(|_| RequestError::TooLong(limit.as_secs()))?;
+    metrics::histogram!("millrace_api_request_seconds").record(started.elapsed().as_secs_f64());
+    Ok(Json(response).into_response())
+}
+
+fn is_json(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Reads a request body within its limits of size and time.
+async fn read_body(api: &Api, body: Body) -> Result<Bytes, HttpError> {
+    let most = api.options.max_size_request;
+    let limit = api.options.read_timeout;
+    let collected = timeout(limit, Limited::new(body, most).collect()).await;
+    match collected.map_err(|_| HttpError::Timeout(limit.as_secs()))? {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RequestError::Limit("maxSizeRequest", most).into()),
+        Err(error) => Err(HttpError::BadRequest(format!("the body could not be read: {error}"))),
+    }
+}
+
+/// 200 when all parts say that they work, else 503 and why.
+async fn health(State(api): State<Arc<Api>>) -> Response {
+    match (api.readiness)() {
+        Ok(()) => Json(json!({ "status": "ok" })).into_response(),
+        Err(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unready", "detail": why }))).into_response()
+        }
+    }
+}
+
+async fn metrics_text(State(api): State<Arc<Api>>) -> Result<Response, HttpError> {
+    let handle = api.metrics.as_ref().ok_or(HttpError::NotFound)?;
+    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    Ok((content_type, handle.render()).into_response())
+}
