@@ -156,9 +156,10 @@ impl Tables {
         Err(TableError::Contended { table, attempts: ATTEMPTS })
     }
 
-    /// Looks for commits of other processes. Readers call it before a snapshot where that matters.
+    /// Looks for commits of other processes. Readers call it before a snapshot where that matters; while a commit of
+    /// this process is under way it does nothing, since that looks too.
     pub async fn refresh(&self, table: Table) -> Result<(), TableError> {
-        let _turn = self.slot(table).commit.lock().await;
+        let Ok(_turn) = self.slot(table).commit.try_lock() else { return Ok(()) };
         self.reload(table).await
     }
 

@@ -90,7 +90,7 @@ impl TableState {
         let list = io.new_input(snapshot.manifest_list())?.read().await?;
         let list = ManifestList::parse_with_version(&list, FormatVersion::V2)?;
         let mut manifests = Vec::with_capacity(list.entries().len());
-        for manifest in list.consume_entries() {
+        for manifest in list.consume_entries().into_iter().collect::<Vec<_>>() {
             match known.get(manifest.manifest_path.as_str()) {
                 Some(loaded) => manifests.push(Arc::clone(loaded)),
                 None => manifests.push(Arc::new(load_manifest(table, io, &metadata, manifest).await?)),

@@ -68,8 +68,8 @@ fn split(
         return Ok(Vec::new());
     }
     let schema = metadata.current_schema();
-    let rows = RecordBatch::try_new(Arc::new(schema_to_arrow_schema(schema)?), rows.columns().to_vec())
-        .map_err(|error| TableError::Schema { table, message: error.to_string() })?;
+    // The same columns, now with the table's field ids.
+    let rows = conform(table, &rows, &Arc::new(schema_to_arrow_schema(schema)?))?;
     let spec = metadata.default_partition_spec().clone();
     Ok(RecordBatchPartitionSplitter::try_new_with_computed_values(schema.clone(), spec)?.split(&rows)?)
 }
