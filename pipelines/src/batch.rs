@@ -179,14 +179,13 @@ fn with_positions(inserted: Inserted, records: &[Record], rows: &RecordBatch) ->
     let topics = found.iter().map(|position| position.as_ref().map(|position| position.topic.name()));
     let topics: ArrayRef = Arc::new(topics.collect::<StringArray>());
     let schema = inserted.rows.schema();
-    let columns = schema.fields().iter().zip(inserted.rows.columns()).map(|(field, column)| {
-        match field.name().as_str() {
+    let columns =
+        schema.fields().iter().zip(inserted.rows.columns()).map(|(field, column)| match field.name().as_str() {
             "topic" => Arc::clone(&topics),
             "partition" => number(|position| u64::from(position.partition)),
             "offset" => number(|position| position.offset),
             _ => Arc::clone(column),
-        }
-    });
+        });
     let rows = RecordBatch::try_new(Arc::clone(&schema), columns.collect());
     let rows = rows.map_err(|error| Failure::Poison { stage: DECODE.to_owned(), error: error.to_string() })?;
     Ok(Inserted { topic: inserted.topic, rows })

@@ -14,8 +14,7 @@ use crate::table::ident_name;
 
 const WINDOWS: [&str; 3] = ["tumble", "hop", "session"];
 /// Functions that are not the same at a replay although DataFusion has them as stable.
-const CLOCKS: [&str; 6] =
-    ["now", "current_timestamp", "current_date", "current_time", "today", "localtimestamp"];
+const CLOCKS: [&str; 6] = ["now", "current_timestamp", "current_date", "current_time", "today", "localtimestamp"];
 
 pub(crate) struct ExpressionCheck<'a> {
     pub(crate) place: Place<'a>,

@@ -74,10 +74,7 @@ impl fmt::Debug for Pipeline {
 }
 
 /// A DataFusion session with Arroyo's JSON operators and our functions.
-pub(crate) fn session(
-    functions: Option<&Arc<dyn Functions>>,
-    pipeline: &str,
-) -> Result<SessionContext, PipelineError> {
+pub(crate) fn session(functions: Option<&Arc<dyn Functions>>, pipeline: &str) -> Result<SessionContext, PipelineError> {
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_information_schema(false)

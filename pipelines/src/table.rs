@@ -86,12 +86,7 @@ fn options(place: Place<'_>, table: &CreateTable) -> Result<BTreeMap<String, Str
     Ok(read)
 }
 
-fn columns(
-    place: Place<'_>,
-    topic: Topic,
-    columns: &[ColumnDef],
-    is_source: bool,
-) -> Result<SchemaRef, PipelineError> {
+fn columns(place: Place<'_>, topic: Topic, columns: &[ColumnDef], is_source: bool) -> Result<SchemaRef, PipelineError> {
     let wanted = BatchDecoder::new(topic).schema();
     let mut fields: Vec<Arc<Field>> = Vec::with_capacity(columns.len());
     for column in columns {

@@ -18,7 +18,8 @@ fn each_construct_is_refused_by_name_and_line() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let wanted = text.lines().next().unwrap().strip_prefix("-- refused: ").expect("first line says what is expected");
+        let wanted =
+            text.lines().next().unwrap().strip_prefix("-- refused: ").expect("first line says what is expected");
         match Pipeline::load(&name, &format!("{prelude}{text}")) {
             Ok(_) => wrong.push(format!("{name}: loaded, but wanted: {wanted}")),
             Err(error) if !error.to_string().contains(wanted) => {
