@@ -1,4 +1,7 @@
-//! Stages over stores in memory.
+//! Stages over stores in memory, and a name server.
+#![allow(dead_code)]
+
+pub mod dns;
 
 use std::collections::HashMap;
 use std::sync::Arc;
