@@ -25,6 +25,8 @@ pub(crate) struct EmbeddedConsumer {
     in_doubt: Option<(Answer, BTreeMap<u32, u64>)>,
     /// Where the next poll begins, so that no partition starves.
     turn: u32,
+    /// Where a rewind sets it, so that the same records come again.
+    committed_turn: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -33,6 +35,8 @@ struct Cursor {
     /// Where a rewind goes.
     start: u64,
     next: u64,
+    /// Set by a seek, for the next commit to take the group there even when nothing was polled.
+    is_sought: bool,
 }
 
 impl EmbeddedConsumer {
@@ -40,7 +44,7 @@ impl EmbeddedConsumer {
         let group: Arc<str> = Arc::from(group);
         let member = shared.new_member();
         shared.groups.join(&group, topic, shared.layout.partitions(topic), member);
-        Self { shared, group, topic, member, cursors: BTreeMap::new(), in_doubt: None, turn: 0 }
+        Self { shared, group, topic, member, cursors: BTreeMap::new(), in_doubt: None, turn: 0, committed_turn: 0 }
     }
 
     fn tenancies(&self) -> Vec<Tenancy> {
@@ -67,7 +71,8 @@ impl EmbeddedConsumer {
             }
             let first = self.shared.end(self.shared.slot(self.topic, tenancy.partition)?).first;
             let start = tenancy.committed.unwrap_or(first);
-            self.cursors.insert(tenancy.partition, Cursor { tenure: tenancy.tenure, start, next: start });
+            self.cursors
+                .insert(tenancy.partition, Cursor { tenure: tenancy.tenure, start, next: start, is_sought: false });
         }
         Ok(())
     }
@@ -77,8 +82,8 @@ impl EmbeddedConsumer {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        self.turn = self.turn.wrapping_add(1);
         let turn = self.turn as usize % partitions.len();
+        self.turn = self.turn.wrapping_add(1);
         partitions.rotate_left(turn);
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
@@ -111,9 +116,14 @@ impl EmbeddedConsumer {
     }
 
     fn conclude(&mut self, ends: BTreeMap<u32, u64>, is_durable: bool) {
+        if is_durable {
+            self.committed_turn = self.turn;
+        }
+        self.turn = self.committed_turn;
         for (partition, cursor) in &mut self.cursors {
             if let (true, Some(&end)) = (is_durable, ends.get(partition)) {
                 cursor.start = end;
+                cursor.is_sought = false;
             }
             cursor.next = cursor.start;
         }
@@ -135,7 +145,7 @@ impl Consumer for EmbeddedConsumer {
         let tenancies = self.tenancies();
         let tenancy = tenancies.iter().find(|tenancy| tenancy.partition == partition);
         let tenancy = tenancy.ok_or_else(|| fenced(self.topic, partition))?;
-        self.cursors.insert(partition, Cursor { tenure: tenancy.tenure, start: offset, next: offset });
+        self.cursors.insert(partition, Cursor { tenure: tenancy.tenure, start: offset, next: offset, is_sought: true });
         Ok(())
     }
 
@@ -163,7 +173,7 @@ impl Consumer for EmbeddedConsumer {
     /// When the disk does not answer in time, the next call first waits for what became of this commit.
     async fn commit(&mut self, outputs: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
         self.settle(self.stall_deadline()).await?;
-        let polled = self.cursors.iter().filter(|(_, cursor)| cursor.next > cursor.start);
+        let polled = self.cursors.iter().filter(|(_, cursor)| cursor.next > cursor.start || cursor.is_sought);
         let moves: Vec<Move> =
             polled.map(|(&partition, cursor)| Move { partition, tenure: cursor.tenure, to: cursor.next }).collect();
         if moves.is_empty() && outputs.is_empty() {
@@ -195,9 +205,7 @@ impl Consumer for EmbeddedConsumer {
 
     async fn rewind(&mut self) -> Result<(), LogError> {
         self.settle(self.stall_deadline()).await?;
-        for cursor in self.cursors.values_mut() {
-            cursor.next = cursor.start;
-        }
+        self.conclude(BTreeMap::new(), false);
         Ok(())
     }
 }

@@ -18,7 +18,8 @@ pub struct TopicOptions {
 
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    topics: [TopicOptions; Topic::ALL.len()],
+    /// In the order of [`Topic::ALL`]; see [`Self::topic_mut`].
+    pub topics: [TopicOptions; Topic::ALL.len()],
     /// Bytes of requests that may wait for the committer.
     pub max_waiting_bytes: usize,
     /// How long a caller waits for a disk that does not answer.

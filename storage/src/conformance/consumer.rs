@@ -1,0 +1,191 @@
+//! [`Consumer`]: groups, their positions, and outputs that commit with them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use millrace_schemas::Topic;
+
+use super::log::{append_all, record};
+use super::{A_MOMENT, PATIENCE, Place, unique};
+use crate::log::{Consumer, Log, LogError, Record};
+
+pub async fn all(place: &dyn Place<dyn Log>) {
+    a_commit_moves_the_group_and_appends_its_outputs(place).await;
+    a_rewind_reads_again(place).await;
+    positions_survive_a_restart(place).await;
+    groups_do_not_see_each_other(place).await;
+    a_seek_sets_where_the_next_poll_reads(place).await;
+    an_idle_poll_ends_with_the_timeout(place).await;
+    a_poll_wakes_for_a_new_record(place).await;
+    members_share_the_partitions(place).await;
+    a_member_that_lost_a_partition_is_fenced(place).await;
+    a_member_that_goes_leaves_its_partitions_to_the_others(place).await;
+}
+
+/// Polls until `count` records with the key have come.
+async fn poll_for(consumer: &mut dyn Consumer, key: &str, count: usize) -> Vec<Record> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut ours = Vec::new();
+    while ours.len() < count {
+        assert!(tokio::time::Instant::now() < deadline, "{} of {count} records of {key} came", ours.len());
+        let records = consumer.poll(500, Duration::from_secs(1)).await.expect("a poll");
+        ours.extend(records.into_iter().filter(|record| record.key.starts_with(key)));
+    }
+    ours
+}
+
+fn values(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| String::from_utf8_lossy(&record.value).into_owned()).collect()
+}
+
+/// Waits until a member of the group owns as many partitions as it should.
+async fn await_assignment(consumer: &mut dyn Consumer, count: usize) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while consumer.assignment().len() != count {
+        assert!(tokio::time::Instant::now() < deadline, "a member has {:?}", consumer.assignment());
+        // Polling is what lets a broker's client take part in sharing out; nothing of it counts.
+        let _ = consumer.poll(1, Duration::from_millis(50)).await;
+        let _ = consumer.rewind().await;
+    }
+}
+
+pub async fn a_commit_moves_the_group_and_appends_its_outputs(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let (group, key) = (unique("group"), unique("key"));
+    let at = append_all(&*log, Topic::Reception, &key, &["1", "2", "3"]).await;
+    assert_eq!(log.committed(&group, Topic::Reception, at[0].partition).await.expect("a position"), None);
+    let mut consumer = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    let polled = poll_for(&mut *consumer, &key, 3).await;
+    assert_eq!(values(&polled), ["1", "2", "3"]);
+    let outputs = consumer.commit(vec![record(Topic::Screened, &key, "out")]).await.expect("a commit");
+    let committed = log.committed(&group, Topic::Reception, at[0].partition).await.expect("a position");
+    assert!(committed.is_some_and(|offset| offset > at[2].offset));
+    let output = log.read(Topic::Screened, outputs[0].partition, outputs[0].offset, 1, 1000).await.expect("a read");
+    assert_eq!(values(&output), ["out"]);
+    append_all(&*log, Topic::Reception, &key, &["4"]).await;
+    assert_eq!(values(&poll_for(&mut *consumer, &key, 1).await), ["4"]);
+}
+
+pub async fn a_rewind_reads_again(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let key = unique("key");
+    append_all(&*log, Topic::Reception, &key, &["1", "2"]).await;
+    let mut consumer = log.subscribe(&unique("group"), Topic::Reception).await.expect("a member");
+    poll_for(&mut *consumer, &key, 2).await;
+    consumer.commit(Vec::new()).await.expect("a commit");
+    append_all(&*log, Topic::Reception, &key, &["3", "4"]).await;
+    poll_for(&mut *consumer, &key, 2).await;
+    consumer.rewind().await.expect("a rewind");
+    assert_eq!(values(&poll_for(&mut *consumer, &key, 2).await), ["3", "4"]);
+}
+
+pub async fn positions_survive_a_restart(place: &dyn Place<dyn Log>) {
+    let (group, key) = (unique("group"), unique("key"));
+    {
+        let log = place.open().await;
+        append_all(&*log, Topic::Reception, &key, &["1", "2"]).await;
+        let mut consumer = log.subscribe(&group, Topic::Reception).await.expect("a member");
+        poll_for(&mut *consumer, &key, 2).await;
+        consumer.commit(Vec::new()).await.expect("a commit");
+        append_all(&*log, Topic::Reception, &key, &["3"]).await;
+        poll_for(&mut *consumer, &key, 1).await;
+    }
+    let log = place.open().await;
+    let mut consumer = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    assert_eq!(values(&poll_for(&mut *consumer, &key, 1).await), ["3"], "what was polled only is polled again");
+}
+
+pub async fn groups_do_not_see_each_other(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let key = unique("key");
+    append_all(&*log, Topic::Reception, &key, &["1"]).await;
+    for _ in 0..2 {
+        let mut consumer = log.subscribe(&unique("group"), Topic::Reception).await.expect("a member");
+        assert_eq!(values(&poll_for(&mut *consumer, &key, 1).await), ["1"]);
+        consumer.commit(Vec::new()).await.expect("a commit");
+    }
+}
+
+pub async fn a_seek_sets_where_the_next_poll_reads(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let key = unique("key");
+    let at = append_all(&*log, Topic::Reception, &key, &["1", "2", "3"]).await;
+    let mut consumer = log.subscribe(&unique("group"), Topic::Reception).await.expect("a member");
+    poll_for(&mut *consumer, &key, 3).await;
+    consumer.seek(at[1].partition, at[1].offset).await.expect("a seek");
+    assert_eq!(values(&poll_for(&mut *consumer, &key, 2).await), ["2", "3"]);
+    consumer.rewind().await.expect("a rewind");
+    assert_eq!(values(&poll_for(&mut *consumer, &key, 2).await), ["2", "3"], "a rewind goes back to the seek");
+}
+
+pub async fn an_idle_poll_ends_with_the_timeout(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let mut consumer = log.subscribe(&unique("group"), Topic::Delivery).await.expect("a member");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !consumer.poll(1000, A_MOMENT).await.expect("a poll").is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "the topic does not end");
+    }
+}
+
+pub async fn a_poll_wakes_for_a_new_record(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let key = unique("key");
+    let mut consumer = log.subscribe(&unique("group"), Topic::Reception).await.expect("a member");
+    let waiter = {
+        let key = key.clone();
+        tokio::spawn(async move { poll_for(&mut *consumer, &key, 1).await })
+    };
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    append_all(&*log, Topic::Reception, &key, &["late"]).await;
+    assert_eq!(values(&waiter.await.expect("a waiter")), ["late"]);
+}
+
+pub async fn members_share_the_partitions(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let partitions = log.partitions(Topic::Reception);
+    assert!(partitions >= 2 && partitions.is_multiple_of(2), "the suite needs an even number of partitions");
+    let group = unique("group");
+    let mut one = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    await_assignment(&mut *one, partitions as usize).await;
+    let mut two = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    tokio::join!(
+        await_assignment(&mut *one, partitions as usize / 2),
+        await_assignment(&mut *two, partitions as usize / 2)
+    );
+    let all: BTreeSet<u32> = one.assignment().into_iter().chain(two.assignment()).collect();
+    assert_eq!(all, (0..partitions).collect());
+}
+
+pub async fn a_member_that_lost_a_partition_is_fenced(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let (group, key) = (unique("group"), unique("key"));
+    for n in 0..64 {
+        append_all(&*log, Topic::Reception, &format!("{key}-{n}"), &["in"]).await;
+    }
+    let mut one = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    poll_for(&mut *one, &key, 64).await;
+    let mut two = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    // The first member does not poll meanwhile: it holds records of partitions that are going to the second.
+    let partitions = log.partitions(Topic::Reception) as usize;
+    let sharing = tokio::time::timeout(PATIENCE, await_assignment(&mut *two, partitions / 2)).await;
+    sharing.expect("the second member gets its share");
+    let outcome = one.commit(vec![record(Topic::Screened, &key, "twice")]).await;
+    assert!(matches!(outcome, Err(LogError::Fenced { topic: Topic::Reception, .. })), "{outcome:?}");
+    for partition in 0..log.partitions(Topic::Reception) {
+        let committed = log.committed(&group, Topic::Reception, partition).await.expect("a position");
+        assert_eq!(committed, None, "nothing of the commit happened");
+    }
+}
+
+pub async fn a_member_that_goes_leaves_its_partitions_to_the_others(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let (group, key) = (unique("group"), unique("key"));
+    let partitions = log.partitions(Topic::Reception) as usize;
+    let mut one = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    let mut two = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    tokio::join!(await_assignment(&mut *one, partitions / 2), await_assignment(&mut *two, partitions / 2));
+    drop(one);
+    await_assignment(&mut *two, partitions).await;
+    append_all(&*log, Topic::Reception, &key, &["for whom it may concern"]).await;
+    poll_for(&mut *two, &key, 1).await;
+}
