@@ -100,7 +100,7 @@ CREATE TABLE dead_letter (
   recipient TEXT,
   body TEXT,
   topic TEXT,
-  partition BIGINT,
+  "partition" BIGINT,
   "offset" BIGINT
 ) WITH (
   connector = 'kafka', type = 'sink', topic = 'mail.dead-letter', bootstrap_servers = '{{kafka}}',
@@ -116,7 +116,8 @@ FROM reception;
 
 INSERT INTO dead_letter
 SELECT 'fetched' AS stage, 'there is no readable body at ' || body AS error, received_at_us AS failed_at_us, message_id,
-       NULL AS recipient, body, NULL AS topic, NULL AS partition, NULL AS "offset"
+       CAST(NULL AS TEXT) AS recipient, body,
+       CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM fetched
 WHERE raw IS NULL;
 
@@ -129,7 +130,8 @@ WHERE raw IS NOT NULL;
 
 INSERT INTO dead_letter
 SELECT 'summarised' AS stage, summary->>'error' AS error, received_at_us AS failed_at_us, message_id,
-       NULL AS recipient, body, NULL AS topic, NULL AS partition, NULL AS "offset"
+       CAST(NULL AS TEXT) AS recipient, body,
+       CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM summarised
 WHERE (summary->>'error') IS NOT NULL;
 
@@ -146,7 +148,8 @@ FROM (
 
 INSERT INTO dead_letter
 SELECT 'authenticated' AS stage, authentication->>'error' AS error, received_at_us AS failed_at_us, message_id,
-       NULL AS recipient, body, NULL AS topic, NULL AS partition, NULL AS "offset"
+       CAST(NULL AS TEXT) AS recipient, body,
+       CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM authenticated
 WHERE (authentication->>'error') IS NOT NULL;
 
@@ -161,7 +164,8 @@ INSERT INTO dead_letter
 SELECT 'scanned' AS stage,
        CASE WHEN (virus->>'error') IS NOT NULL THEN virus->>'error' ELSE spam->>'error' END AS error,
        received_at_us AS failed_at_us, message_id,
-       NULL AS recipient, body, NULL AS topic, NULL AS partition, NULL AS "offset"
+       CAST(NULL AS TEXT) AS recipient, body,
+       CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM scanned
 WHERE (virus->>'error') IS NOT NULL OR (spam->>'error') IS NOT NULL;
 
@@ -220,7 +224,7 @@ SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, bo
 FROM routed;
 
 INSERT INTO delivery
-SELECT message_id, received_at_us AS at_us, 'quarantine' AS event, account_id, recipient, NULL AS email_id,
+SELECT message_id, received_at_us AS at_us, 'quarantine' AS event, account_id, recipient, CAST(NULL AS TEXT) AS email_id,
        reverse_path, remote_ip, size_bytes, reason AS detail
 FROM addressed
 WHERE disposition = 'quarantine';
@@ -239,13 +243,15 @@ FROM (
 INSERT INTO dead_letter
 SELECT 'deduplicated' AS stage, coalesce(seen->>'error', 'first_seen gave no answer') AS error,
        received_at_us AS failed_at_us, message_id,
-       entry AS recipient, body, NULL AS topic, NULL AS partition, NULL AS "offset"
+       entry AS recipient, body,
+       CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM deduplicated
 WHERE (seen->>'first') IS NULL;
 
 INSERT INTO mailbox_changes
 SELECT 'delivered' AS kind, account_id, message_id AS email_id, received_at_us AS changed_at_us, message_id,
-       received_at_us, recipient, body, size_bytes, disposition AS mailbox, summary, NULL AS patch
+       received_at_us, recipient, body, size_bytes, disposition AS mailbox, summary,
+       CAST(NULL AS TEXT) AS patch
 FROM deduplicated
 WHERE (seen->>'first') = message_id;
 

@@ -1,7 +1,9 @@
 //! Log records in, log records out; a record that cannot be processed is singled out and dead-lettered.
 
 use std::collections::HashMap;
+use std::iter;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use millrace_schemas::arrow::{BatchDecoder, encode_batch};
 use millrace_schemas::{DeadLetter, Topic, encode};
 use millrace_storage::{NewRecord, Position, Record};
+use tracing::warn;
 
 use crate::error::PipelineError;
 use crate::functions::{Functions, Unavailable};
@@ -54,7 +57,7 @@ impl Processor {
     /// [`Unavailable`]: try the same records again later.
     pub(crate) async fn process(&mut self, records: &[Record]) -> Result<Vec<NewRecord>, Unavailable> {
         let mut outputs = Vec::with_capacity(records.len() * 4);
-        let mut waiting = vec![0..records.len()];
+        let mut waiting: Vec<_> = iter::once(0..records.len()).collect();
         while let Some(range) = waiting.pop() {
             match self.decode(&records[range.clone()]) {
                 Ok(rows) => {
@@ -74,7 +77,7 @@ impl Processor {
 
     fn decode(&self, records: &[Record]) -> Result<RecordBatch, String> {
         let values: Vec<&Bytes> = records.iter().map(|record| &record.value).collect();
-        let rows = self.decoder.decode(&values).map_err(|error| error.to_string())?;
+        let rows = guarded(|| self.decoder.decode(&values).map_err(|error| error.to_string()))?;
         project(&rows, self.program.source_schema()).map_err(|error| error.to_string())
     }
 
@@ -102,7 +105,7 @@ impl Processor {
         chunk: Chunk,
         outputs: &mut Vec<NewRecord>,
     ) -> Result<(), Unavailable> {
-        let mut waiting = vec![0..chunk.rows.num_rows()];
+        let mut waiting: Vec<_> = iter::once(0..chunk.rows.num_rows()).collect();
         while let Some(range) = waiting.pop() {
             let Chunk { records: at, rows } = cut(&chunk.records, &chunk.rows, range.clone());
             match self.evaluate(&records[at.clone()], &rows).await {
@@ -125,6 +128,11 @@ impl Processor {
         }
         Ok(outputs)
     }
+}
+
+/// A codec that panics on some bytes costs the record, not the runner.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the codec panicked".to_owned()))
 }
 
 /// Puts both halves of a range on the stack, so that the first comes off first.
@@ -150,7 +158,8 @@ fn project(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow:
 
 fn encoded(inserted: &Inserted) -> Result<Vec<NewRecord>, Failure> {
     let poison = |error: String| Failure::Poison { stage: inserted.topic.name().to_owned(), error };
-    let values = encode_batch(inserted.topic, &inserted.rows).map_err(|error| poison(error.to_string()))?;
+    let values = guarded(|| encode_batch(inserted.topic, &inserted.rows).map_err(|error| error.to_string()));
+    let values = values.map_err(poison)?;
     let key_field = inserted.topic.key_field();
     let keys = inserted.rows.column_by_name(key_field).and_then(|column| column.as_string_opt::<i32>());
     let keys = keys.ok_or_else(|| poison(format!("the key column '{key_field}' is not text")))?;
@@ -210,6 +219,8 @@ fn dead_letter(record: &Record, stage: &str, error: String, row: Option<&RecordB
         partition: Some(i64::from(record.position.partition)),
         offset: i64::try_from(record.position.offset).ok(),
     };
+    let Position { topic, partition, offset } = record.position;
+    warn!(%topic, partition, offset, stage, error = letter.error, "record is dead-lettered");
     let value = encode(&letter).expect("a dead letter fits its own schema");
     NewRecord { topic: Topic::DeadLetter, key: letter.stage, value }
 }

@@ -6,8 +6,8 @@
 //!
 //! In reading order:
 //! - [`files`]: the pipelines that are built in, and those of a folder
-//! - [`parse`]: a SQL file as one source, sinks, and stages (views and INSERTs) in order
-//! - [`check`]: what is refused, with the name of the construct and its line
+//! - [`parse`]: a SQL file as one source, sinks, and stages (views and INSERTs) in order; [`table`]: `CREATE TABLE`
+//! - [`check`]: what is refused, with the name of the construct and its line; [`expression`]: within a SELECT
 //! - [`functions`]: the stage functions as the runner calls them; [`link`] makes them DataFusion's
 //! - [`plan`]: [`Pipeline`], a file that was parsed, checked and planned
 //! - [`program`]: the physical plans of a pipeline, kept, and how a batch goes through them

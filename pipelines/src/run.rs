@@ -1,10 +1,12 @@
 //! The loop of poll, evaluate, commit. Outputs and positions are one atomic step of the log, so that after a crash at
 //! any moment each record counts once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
+use millrace_schemas::Topic;
 use millrace_storage::log::{Consumer, Log, LogError};
 use millrace_storage::{NewRecord, Record};
 use tokio::task::{JoinError, JoinSet};
@@ -234,30 +236,34 @@ impl Backoff {
     }
 }
 
-/// How many records go where.
-struct Tally(Vec<(millrace_schemas::Topic, u64)>);
+/// How many records go where: by topic, dead letters by stage.
+struct Tally {
+    topics: HashMap<Topic, u64>,
+    dead_letters: HashMap<String, u64>,
+}
 
 impl Tally {
     fn of(outputs: &[NewRecord]) -> Self {
-        let mut counts: Vec<(millrace_schemas::Topic, u64)> = Vec::new();
+        let mut tally = Self { topics: HashMap::new(), dead_letters: HashMap::new() };
         for output in outputs {
-            match counts.iter_mut().find(|(topic, _)| *topic == output.topic) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((output.topic, 1)),
+            *tally.topics.entry(output.topic).or_default() += 1;
+            if output.topic == Topic::DeadLetter {
+                *tally.dead_letters.entry(output.key.clone()).or_default() += 1;
             }
         }
-        Self(counts)
+        tally
     }
 
     fn tell(self, pipeline: &str, records: usize, evaluated: Duration, whole: Duration) {
         let pipeline = pipeline.to_owned();
         counter!("millrace_pipelines_records_in_total", "pipeline" => pipeline.clone()).increment(records as u64);
-        for (topic, count) in self.0 {
+        for (topic, count) in self.topics {
             let labels = [("pipeline", pipeline.clone()), ("topic", topic.name().to_owned())];
             counter!("millrace_pipelines_records_out_total", &labels).increment(count);
-            if topic == millrace_schemas::Topic::DeadLetter {
-                counter!("millrace_pipelines_dead_letters_total", "pipeline" => pipeline.clone()).increment(count);
-            }
+        }
+        for (stage, count) in self.dead_letters {
+            let labels = [("pipeline", pipeline.clone()), ("stage", stage)];
+            counter!("millrace_pipelines_dead_letters_total", &labels).increment(count);
         }
         histogram!("millrace_pipelines_evaluation_seconds", "pipeline" => pipeline.clone()).record(evaluated);
         histogram!("millrace_pipelines_batch_seconds", "pipeline" => pipeline).record(whole);

@@ -136,3 +136,27 @@ async fn dispositions_follow_the_verdicts() {
     }
     assert_eq!(of(&outputs, "mailbox.changes", "nobody").count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_flipped_anywhere_cost_their_record_alone() {
+    let good = reception("good", "", &["a a@x.test"]);
+    let mut records = vec![good.clone()];
+    for position in 0..good.value.len() {
+        for flip in [0x01_u8, 0x80, 0xff] {
+            let mut value = good.value.to_vec();
+            value[position] ^= flip;
+            records.push(NewRecord { value: value.into(), ..good.clone() });
+        }
+    }
+    let damaged = records.len() - 1;
+    records.push(reception("last", "", &["a a@x.test"]));
+    let outputs = outputs_of(records, Arc::default()).await;
+    for id in ["good", "last"] {
+        assert!(of(&outputs, "mailbox.changes", id).count() >= 1);
+    }
+    let ended = outputs.iter().filter(|output| {
+        let whole = output["value"]["recipient"].is_null();
+        output["topic"] == "mail.screened" || (output["topic"] == "mail.dead-letter" && whole)
+    });
+    assert_eq!(ended.count(), damaged + 2, "each record is screened or dead-lettered, once");
+}
