@@ -30,6 +30,13 @@ fn collect(message: &Message<'_>, limit: usize, is_embedded_wanted: bool, text: 
             return;
         }
     }
+    // A multipart without parts is shown as it stands.
+    if let [part] = message.parts.as_slice()
+        && let PartType::Binary(bytes) = &part.body
+        && is_declared_multipart(part)
+    {
+        append(text, &charset::decode_guessing(&bytes[..bytes.len().min(limit)], None), limit);
+    }
     if is_embedded_wanted {
         for part in &message.parts {
             if let PartType::Message(embedded) = &part.body {
@@ -85,6 +92,11 @@ pub(crate) fn recoded<'a>(message: &Message<'_>, part: &MessagePart<'_>, text: &
     }
     let in_markup = charset::declared(&bytes[..bytes.len().min(2048)]);
     Cow::Owned(charset::decode_guessing(&bytes, in_markup).into_owned())
+}
+
+/// Whether the part says that it has parts.
+pub(crate) fn is_declared_multipart(part: &MessagePart<'_>) -> bool {
+    part.content_type().is_some_and(|kind| kind.ctype().eq_ignore_ascii_case("multipart"))
 }
 
 /// Whether a text part names a charset that nobody knows.

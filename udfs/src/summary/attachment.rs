@@ -3,7 +3,7 @@
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use serde::{Deserialize, Serialize};
 
-use crate::message::text::flatten;
+use crate::message::text::{flatten, is_declared_multipart};
 
 const MAX_ATTACHMENTS: usize = 200;
 const MAX_NAME_CHARS: usize = 255;
@@ -22,16 +22,21 @@ pub struct SummaryAttachment {
 }
 
 pub(super) fn list(message: &Message<'_>) -> Vec<SummaryAttachment> {
-    message.attachments().take(MAX_ATTACHMENTS).map(|part| describe(message, part)).collect()
+    attached(message).take(MAX_ATTACHMENTS).map(|part| describe(message, part)).collect()
 }
 
 /// Pictures shown within the text do not count.
 pub(super) fn has_any(message: &Message<'_>) -> bool {
-    message.attachments().any(|part| {
+    attached(message).any(|part| {
         let disposition = part.content_disposition();
         disposition.is_some_and(|value| value.is_attachment())
             || (part.content_id().is_none() && !disposition.is_some_and(|value| value.is_inline()))
     })
+}
+
+/// What the parser puts aside, but for a multipart without parts, which is the message itself.
+fn attached<'a>(message: &'a Message<'a>) -> impl Iterator<Item = &'a MessagePart<'a>> {
+    message.attachments().filter(|part| !is_declared_multipart(part) || matches!(part.body, PartType::Multipart(_)))
 }
 
 fn describe(message: &Message<'_>, part: &MessagePart<'_>) -> SummaryAttachment {

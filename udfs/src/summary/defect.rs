@@ -1,6 +1,6 @@
 //! What is wrong with a message: fixed words, so that rules can count them.
 
-use mail_parser::{HeaderName, Message, PartType};
+use mail_parser::{HeaderName, Message, MimeHeaders, PartType};
 
 use super::date;
 use crate::message::{Prepared, for_each_leaf, text};
@@ -37,7 +37,7 @@ fn parts(message: &Message<'_>, raw: &[u8], defects: &mut Vec<&'static str>) {
     });
     note(defects, is_encoding_bad, "bad-transfer-encoding");
     note(defects, is_charset_unknown, "unknown-charset");
-    let multipart = message.parts.iter().find(|part| is_declared_multipart(part));
+    let multipart = message.parts.iter().find(|part| text::is_declared_multipart(part));
     let Some(part) = multipart else { return };
     note(defects, !matches!(part.body, PartType::Multipart(_)), "no-boundary");
     if let (PartType::Multipart(_), Some(boundary)) = (&part.body, boundary_of(part)) {
@@ -45,13 +45,7 @@ fn parts(message: &Message<'_>, raw: &[u8], defects: &mut Vec<&'static str>) {
     }
 }
 
-fn is_declared_multipart(part: &mail_parser::MessagePart<'_>) -> bool {
-    use mail_parser::MimeHeaders;
-    part.content_type().is_some_and(|kind| kind.ctype().eq_ignore_ascii_case("multipart"))
-}
-
 fn boundary_of<'a>(part: &'a mail_parser::MessagePart<'_>) -> Option<&'a str> {
-    use mail_parser::MimeHeaders;
     part.content_type()?.attribute("boundary")
 }
 
