@@ -1,0 +1,156 @@
+//! Changing mail: `Email/set` and its kin.
+
+use std::sync::Arc;
+
+use millrace_schemas::{CodecError, MailboxChange, MailboxPatch, Topic, encode};
+use millrace_storage::{LogError, NewRecord};
+
+use super::apply::update;
+use super::labels::ROLES;
+use super::mailboxes::{MailError, Mailboxes};
+use super::version::EmailVersion;
+use super::view::AccountView;
+
+/// Keywords of one email (RFC 8621, 4.1.1 has each at most 255 bytes).
+const MAX_KEYWORDS: usize = 128;
+const MAX_KEYWORD_BYTES: usize = 255;
+
+/// Why one of the emails was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("there is no such email")]
+    NotFound,
+    #[error("an email must be in at least one mailbox")]
+    NoMailbox,
+    #[error("there is no mailbox '{0}'")]
+    UnknownMailbox(String),
+    #[error("'{0}' cannot be a keyword")]
+    BadKeyword(String),
+    #[error("an email can have at most {MAX_KEYWORDS} keywords")]
+    TooManyKeywords,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The account's state before and after.
+    pub old_state: u64,
+    pub new_state: u64,
+    /// Ids that were not changed; all others were.
+    pub rejected: Vec<(String, Rejected)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Nothing was changed.
+    #[error("the account is in state {found}, and the change is for state {wanted}")]
+    StateMismatch { wanted: u64, found: u64 },
+    /// Nothing was changed.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    /// Nothing was changed.
+    #[error("the change cannot be recorded now: {0}")]
+    Log(#[from] LogError),
+    #[error("the change cannot be written as a record: {0}")]
+    Codec(#[from] CodecError),
+    /// The change is durable, and will be seen.
+    #[error("the change is recorded and not visible yet")]
+    NotYetVisible,
+}
+
+impl Mailboxes {
+    /// Changes emails of an account: one record each, all or none durable, visible when this returns. One change of an
+    /// account at a time, so that `if_in_state` means what it says.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; emails that cannot be changed are in [`Applied::rejected`] instead.
+    pub async fn change(
+        &self,
+        account_id: &str,
+        if_in_state: Option<u64>,
+        patches: Vec<(String, MailboxPatch)>,
+    ) -> Result<Applied, ChangeError> {
+        let slot = self.shared.views.slot(account_id);
+        let _turn = slot.writer.lock().await;
+        let view = self.view(account_id).await?;
+        let old_state = view.state;
+        if let Some(wanted) = if_in_state.filter(|wanted| *wanted != old_state) {
+            return Err(ChangeError::StateMismatch { wanted, found: old_state });
+        }
+        let mut records = Vec::with_capacity(patches.len());
+        let mut rejected = Vec::new();
+        for (email_id, patch) in patches {
+            match check(&view, &email_id, &patch) {
+                Ok(version) => records.push(record(account_id, version, &patch)?),
+                Err(reason) => rejected.push((email_id, reason)),
+            }
+        }
+        let positions = if records.is_empty() { Vec::new() } else { self.shared.log.append(records).await? };
+        let Some(last) = positions.iter().map(|position| position.offset).max() else {
+            return Ok(Applied { old_state, new_state: old_state, rejected });
+        };
+        let (partition, patience) = (self.shared.partition(account_id), self.shared.options.change_patience);
+        if !self.shared.wait_applied(partition, last + 1, patience).await.map_err(MailError::from)? {
+            return Err(ChangeError::NotYetVisible);
+        }
+        let new_state = self.view(account_id).await?.state;
+        Ok(Applied { old_state, new_state, rejected })
+    }
+}
+
+fn record(account_id: &str, version: &EmailVersion, patch: &MailboxPatch) -> Result<NewRecord, CodecError> {
+    let change = MailboxChange {
+        kind: MailboxChange::UPDATED.to_owned(),
+        account_id: account_id.to_owned(),
+        email_id: version.email_id.to_string(),
+        changed_at_us: chrono::Utc::now().timestamp_micros(),
+        // Lets the lander find the email's rows in the tables by their order.
+        received_at_us: Some(version.received_at_us),
+        patch: Some(serde_json::to_string(patch).expect("a patch has only text keys, so that JSON always takes it")),
+        ..MailboxChange::default()
+    };
+    Ok(NewRecord { topic: Topic::MailboxChanges, key: account_id.to_owned(), value: encode(&change)? })
+}
+
+/// Holds a patch against the email it is for.
+fn check<'a>(view: &'a AccountView, email_id: &str, patch: &MailboxPatch) -> Result<&'a Arc<EmailVersion>, Rejected> {
+    let version = view.get(email_id).ok_or(Rejected::NotFound)?;
+    let added = patch.mailboxes.iter().filter(|(_, is_in)| **is_in).map(|(mailbox, _)| mailbox);
+    for mailbox in patch.set_mailboxes.iter().flatten().chain(added) {
+        if !ROLES.contains(&mailbox.as_str()) {
+            return Err(Rejected::UnknownMailbox(mailbox.clone()));
+        }
+    }
+    let added = patch.keywords.iter().filter(|(_, is_on)| **is_on).map(|(keyword, _)| keyword);
+    for keyword in patch.set_keywords.iter().flatten().chain(added) {
+        if !is_keyword(keyword) {
+            return Err(Rejected::BadKeyword(keyword.clone()));
+        }
+    }
+    if patch.is_destroyed {
+        return Ok(version);
+    }
+    match update(version, patch, version.seq) {
+        Some(next) if next.keywords.len() > MAX_KEYWORDS => Err(Rejected::TooManyKeywords),
+        None if leaves_no_mailbox(version, patch) => Err(Rejected::NoMailbox),
+        _ => Ok(version),
+    }
+}
+
+fn leaves_no_mailbox(version: &EmailVersion, patch: &MailboxPatch) -> bool {
+    let base: Vec<&str> = match &patch.set_mailboxes {
+        Some(mailboxes) => mailboxes.iter().map(String::as_str).collect(),
+        None => version.mailboxes.iter().map(AsRef::as_ref).collect(),
+    };
+    let stays = |mailbox: &&str| patch.mailboxes.get(*mailbox).copied().unwrap_or(true);
+    !base.iter().any(stays) && !patch.mailboxes.values().any(|is_in| *is_in)
+}
+
+/// Lower-case printable ASCII without what IMAP cannot carry (RFC 8621, 4.1.1).
+fn is_keyword(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= MAX_KEYWORD_BYTES
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !br#"(){]%*"\"#.contains(&byte) && !byte.is_ascii_uppercase())
+}

@@ -1,0 +1,224 @@
+//! The lander: changes to mail become visible at once and land in the tables a little later.
+//!
+//! Two tasks, so that no table commit is ever waited for by new mail: one applies records to the hot store
+//! ([`applier`]), one takes what has gathered to the tables ([`landing`]); between them is a bounded [`backlog`].
+//! The position of `email_state` is where a start goes on; versions before it come from the tables, so that a restart
+//! makes the same rows.
+
+mod applier;
+mod backlog;
+mod known;
+mod landing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::error::ArrowError;
+use millrace_schemas::Topic;
+use millrace_storage::hot::HotError;
+use millrace_storage::{Consumer, HotStore, Log, LogError, Record};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::applier::Applier;
+use self::backlog::Backlog;
+use self::landing::Landing;
+use super::merged::MergeError;
+use super::stored::StoredError;
+use crate::tables::{Positions, Table, TableError, Tables};
+
+/// The group whose position tells the log's retention what has landed.
+pub const GROUP: &str = "lander";
+
+const POLL: Duration = Duration::from_millis(100);
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug)]
+pub struct LanderOptions {
+    /// Time between landings.
+    pub interval: Duration,
+    /// Rows that are landed before the interval has passed.
+    pub max_rows: usize,
+    /// Bytes of rows that are landed before the interval has passed.
+    pub max_bytes: usize,
+    /// Rows that may wait for the tables before applying slows down.
+    pub max_unlanded_rows: usize,
+    /// The same in bytes.
+    pub max_unlanded_bytes: usize,
+    /// Records applied at a time.
+    pub max_poll_records: usize,
+}
+
+impl Default for LanderOptions {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            max_rows: 50_000,
+            max_bytes: 64 << 20,
+            max_unlanded_rows: 200_000,
+            max_unlanded_bytes: 256 << 20,
+            max_poll_records: 1_000,
+        }
+    }
+}
+
+/// What stops a round of landing; the lander begins again from the tables' positions, and nothing is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum LandError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Hot(#[from] HotError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error("rows cannot be made: {0}")]
+    Rows(#[from] ArrowError),
+    #[error("a task of the lander ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Consumes `mailbox.changes`; see the module.
+pub struct Lander {
+    log: Arc<dyn Log>,
+    hot: Arc<dyn HotStore>,
+    tables: Arc<Tables>,
+    options: LanderOptions,
+}
+
+impl Lander {
+    pub fn new(log: Arc<dyn Log>, hot: Arc<dyn HotStore>, tables: Arc<Tables>, options: LanderOptions) -> Self {
+        Self { log, hot, tables, options }
+    }
+
+    /// Runs until `shutdown`, then lands what is left.
+    ///
+    /// # Errors
+    /// What failed while stopping; before that, failures are logged and tried again.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), LandError> {
+        loop {
+            let result = self.session(&shutdown).await;
+            if shutdown.is_cancelled() {
+                return result;
+            }
+            if let Err(error) = result {
+                tracing::error!(%error, "the lander begins again from where the tables end");
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        }
+    }
+
+    /// From a start to a shutdown, a failure or a change of partitions.
+    async fn session(&self, shutdown: &CancellationToken) -> Result<(), LandError> {
+        let mut consumer = self.log.subscribe(GROUP, Topic::MailboxChanges).await?;
+        let assigned = self.start(consumer.as_mut()).await?;
+        let backlog = Arc::new(Backlog::new(self.options));
+        let (landed, landings) = watch::channel(Positions::new());
+        let landing = Landing { tables: self.tables.clone(), backlog: backlog.clone(), landed };
+        // Stopped when this round ends, whatever ends it.
+        let stop = CancellationToken::new();
+        let mut landing = AbortOnDropHandle::new(tokio::spawn(landing.run(stop.clone())));
+        let mut applying = Applying {
+            applier: Applier::new(self.hot.clone(), self.tables.clone(), backlog),
+            next: assigned.clone(),
+            landed: assigned,
+            consumer,
+            landings,
+            max_records: self.options.max_poll_records,
+        };
+        let applied = tokio::select! {
+            applied = applying.run() => applied,
+            () = shutdown.cancelled() => Ok(()),
+            early = &mut landing => return early?,
+        };
+        stop.cancel();
+        landing.await??;
+        applying.commit().await?;
+        applied
+    }
+
+    /// Sets every partition to where the tables end; returns these positions.
+    async fn start(&self, consumer: &mut dyn Consumer) -> Result<Positions, LandError> {
+        self.tables.refresh(Table::Emails).await?;
+        self.tables.refresh(Table::EmailState).await?;
+        let landed = self.tables.positions(Table::EmailState);
+        let mut next = Positions::new();
+        for partition in consumer.assignment() {
+            let from = landed.get(&partition).copied().unwrap_or(0);
+            let (kept_from, end) = self.log.bounds(Topic::MailboxChanges, partition).await?;
+            if from < kept_from {
+                tracing::error!(partition, from, kept_from, "the log no longer has changes that did not land");
+            }
+            tracing::info!(partition, from, records = end.saturating_sub(from), "landing starts");
+            consumer.seek(partition, from).await?;
+            self.hot.reset(partition, from).await?;
+            next.insert(partition, from);
+        }
+        Ok(next)
+    }
+}
+
+/// The task that polls, applies, and commits the group's position when rows have landed.
+struct Applying {
+    applier: Applier,
+    consumer: Box<dyn Consumer>,
+    /// By partition of ours, the next offset to apply.
+    next: Positions,
+    /// By partition of ours, the next offset to land.
+    landed: Positions,
+    landings: watch::Receiver<Positions>,
+    max_records: usize,
+}
+
+impl Applying {
+    /// Returns when the partitions that are ours change.
+    async fn run(&mut self) -> Result<(), LandError> {
+        loop {
+            if self.landings.has_changed().unwrap_or(false) {
+                self.commit().await?;
+            }
+            if !self.consumer.assignment().iter().eq(self.next.keys()) {
+                return Ok(());
+            }
+            self.applier.backlog.space().await;
+            let records = self.consumer.poll(self.max_records, POLL).await?;
+            let mut partitions: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
+            for record in records {
+                partitions.entry(record.position.partition).or_default().push(record);
+            }
+            for (partition, records) in partitions {
+                self.applier.process(partition, &records).await?;
+                if let Some(last) = records.last() {
+                    self.next.insert(partition, last.position.offset + 1);
+                }
+            }
+        }
+    }
+
+    /// Lets the hot store drop what has landed, moves the group to behind it, and goes on reading where it was.
+    async fn commit(&mut self) -> Result<(), LandError> {
+        // Before anything is dropped: from here on the tables are asked about all that was applied so far.
+        self.applier.landed();
+        let landed = self.landings.borrow_and_update().clone();
+        for (&partition, &offset) in &landed {
+            self.applier.hot.release(partition, offset).await?;
+        }
+        self.landed.extend(landed);
+        for (&partition, &offset) in &self.landed {
+            self.consumer.seek(partition, offset).await?;
+        }
+        self.consumer.commit(Vec::new()).await?;
+        for (&partition, &offset) in &self.next {
+            self.consumer.seek(partition, offset).await?;
+        }
+        Ok(())
+    }
+}
