@@ -27,7 +27,7 @@ impl Judged {
         let opened = prepared.open();
         let body = opened.message.as_ref().map(|message| text::body_text(message, 2000, false)).unwrap_or_default();
         let letters: String = body.chars().filter(|letter| letter.is_alphabetic()).collect();
-        blake3::hash(letters.to_lowercase().as_bytes()).as_bytes()[0] % HELD_OUT_OF == 0
+        blake3::hash(letters.to_lowercase().as_bytes()).as_bytes()[0].is_multiple_of(HELD_OUT_OF)
     }
 }
 
