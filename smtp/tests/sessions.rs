@@ -300,3 +300,56 @@ fn no_noise_stops_the_server() {
         server.stop().await;
     });
 }
+
+/// Lines of anything, ended by CRLF.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    let byte =
+        prop_oneof![2 => Just(b'.'), 5 => any::<u8>().prop_filter("no line end", |byte| !b"\r\n".contains(byte))];
+    let line = prop_oneof![8 => prop::collection::vec(byte, 0..20), 1 => Just(vec![b'x'; 70_000])];
+    prop::collection::vec(line, 0..8)
+        .prop_map(|lines| lines.iter().flat_map(|line| [line, &b"\r\n"[..]].concat()).collect())
+}
+
+/// The bytes to send after RCPT, with dots stuffed for DATA or in chunks of `size` for BDAT.
+fn stuffed(content: &[u8]) -> Vec<u8> {
+    let mut sent = Vec::new();
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        sent.extend_from_slice(if line.starts_with(b".") { b"." } else { b"" });
+        sent.extend_from_slice(line);
+    }
+    sent.extend_from_slice(b".\r\n");
+    sent
+}
+
+fn chunked(content: &[u8], size: usize) -> Vec<u8> {
+    let chunk = |piece: &[u8]| [format!("BDAT {}\r\n", piece.len()).as_bytes(), piece].concat();
+    let mut sent: Vec<u8> = content.chunks(size).flat_map(chunk).collect();
+    sent.extend_from_slice(b"BDAT 0 LAST\r\n");
+    sent
+}
+
+#[test]
+fn any_content_is_stored_as_it_was_sent_in_whatever_pieces() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (server, _store) = runtime.block_on(Server::with_store(options()));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(100));
+    let input = (content(), any::<bool>(), 100..20_000usize, 1..30_000usize);
+    let sent = runner.run(&input, |(content, is_chunked, chunk_size, write_size)| {
+        runtime.block_on(async {
+            let mut client = Client::introduced(server.address).await;
+            client.ask("MAIL FROM:<a@example.com>", "250 ").await;
+            client.ask("RCPT TO:<alice@millrace.test>", "250 ").await;
+            let bytes = if is_chunked { chunked(&content, chunk_size) } else { stuffed(&content) };
+            if !is_chunked {
+                client.ask("DATA", "354 ").await;
+            }
+            for piece in bytes.chunks(write_size) {
+                client.send(piece).await;
+            }
+            while !client.expect("250 ").await.contains("queued as") {}
+            prop_assert_eq!(server.stored().await.pop().unwrap().content, content);
+            Ok(())
+        })
+    });
+    sent.unwrap();
+}
