@@ -103,7 +103,8 @@ pub trait Consumer: Send {
     async fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Vec<Record>, LogError>;
 
     /// Appends `outputs` and moves the group to behind everything polled (a partition that was sought and not polled
-    /// since: to where it was sought), as one atomic and durable step. Returns the outputs' positions. On error nothing has happened, and the next poll reads the same records again.
+    /// since: to where it was sought), as one atomic and durable step. Returns the outputs' positions. On error nothing
+    /// has happened, and the next poll reads the same records again.
     async fn commit(&mut self, outputs: Vec<NewRecord>) -> Result<Vec<Position>, LogError>;
 
     /// Forgets what was polled since the last commit, so that the next poll reads it again.
