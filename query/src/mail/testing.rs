@@ -27,7 +27,7 @@ pub(crate) struct World {
     shutdown: CancellationToken,
     lander: Option<JoinHandle<Result<(), super::LandError>>>,
     indexer: Option<JoinHandle<Result<(), super::SearchError>>>,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
     _storage: EmbeddedStorage,
 }
 

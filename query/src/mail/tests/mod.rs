@@ -1,5 +1,6 @@
 //! Landing, views and search together, on the embedded storage.
 
+mod landing;
 mod model;
 mod searching;
 mod views;
