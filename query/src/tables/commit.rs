@@ -26,6 +26,14 @@ const TOTALS: [(&str, &str); 3] = [
 /// Totals of what appends never add.
 const ZEROES: [&str; 3] = ["total-delete-files", "total-position-deletes", "total-equality-deletes"];
 
+/// A commit but for the swap.
+pub(super) struct Prepared {
+    /// What holds once the catalog names its metadata.
+    pub(super) next: TableState,
+    /// Older metadata files, which nothing names any more after that.
+    pub(super) expired: Vec<String>,
+}
+
 /// Files to append, with the manifest that names them; made once, whatever number of attempts the commit takes.
 pub(super) struct Append {
     id: Uuid,
@@ -62,9 +70,8 @@ impl Append {
         Ok(Self { id, snapshot_id, files, manifest, positions })
     }
 
-    /// Writes manifest list and metadata of the snapshot that follows `state`: everything but the swap. The state that
-    /// comes back holds once the catalog names its metadata.
-    pub(super) async fn onto(&self, state: &TableState, io: &FileIO, attempt: u32) -> Result<TableState, TableError> {
+    /// Writes manifest list and metadata of the snapshot that follows `state`: everything but the swap.
+    pub(super) async fn onto(&self, state: &TableState, io: &FileIO, attempt: u32) -> Result<Prepared, TableError> {
         let metadata = &state.metadata;
         let sequence_number = metadata.next_sequence_number();
         let parent = metadata.current_snapshot_id();
@@ -91,12 +98,15 @@ impl Append {
             .with_summary(self.summary(state, &positions))
             .build();
         let builder = metadata.as_ref().clone().into_builder(Some(state.metadata_location.clone()));
-        let next = builder.set_branch_snapshot(snapshot, MAIN_BRANCH)?.build()?.metadata;
+        let next = builder.set_branch_snapshot(snapshot, MAIN_BRANCH)?.build()?;
+        let expired = next.expired_metadata_logs.iter().map(|log| log.metadata_file.clone()).collect();
+        let next = next.metadata;
         let location =
             MetadataLocation::from_str(&state.metadata_location)?.with_next_version().with_new_metadata(&next);
         next.write_to(io, &location).await?;
         let metadata_location = location.to_string();
-        Ok(TableState { table: state.table, metadata: Arc::new(next), metadata_location, manifests, positions })
+        let next = TableState { table: state.table, metadata: Arc::new(next), metadata_location, manifests, positions };
+        Ok(Prepared { next, expired })
     }
 
     fn manifests(&self, state: &TableState, sequence_number: i64) -> Vec<Arc<super::state::LoadedManifest>> {
@@ -130,10 +140,15 @@ impl Append {
     /// Removes files that no snapshot will name; what cannot be removed stays for garbage collection.
     pub(super) async fn discard(self, io: &FileIO) {
         let manifest = self.manifest.iter().map(|manifest| manifest.manifest_path.as_str());
-        for path in self.files.iter().map(DataFile::file_path).chain(manifest) {
-            if let Err(error) = io.delete(path).await {
-                tracing::warn!(path, %error, "a file of an abandoned commit stays behind");
-            }
+        remove(io, self.files.iter().map(DataFile::file_path).chain(manifest)).await;
+    }
+}
+
+/// Removes files that nothing names; what cannot be removed stays for garbage collection.
+pub(super) async fn remove(io: &FileIO, paths: impl Iterator<Item = &str>) {
+    for path in paths {
+        if let Err(error) = io.delete(path).await {
+            tracing::warn!(path, %error, "a file that nothing needs stays behind");
         }
     }
 }

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::catalog::{Catalog, NAMESPACE};
-use super::commit::Append;
+use super::commit::{self, Append, Prepared};
 use super::footers::ReadCaches;
 use super::positions::Positions;
 use super::state::TableState;
@@ -141,12 +141,13 @@ impl Tables {
                 *slot.landed.lock() = state.positions.clone();
                 return Err(error);
             }
-            let next = append.onto(&state, &self.io, attempt).await?;
+            let Prepared { next, expired } = append.onto(&state, &self.io, attempt).await?;
             let (expected, found) = (state.metadata_location.clone(), next.metadata_location.clone());
             let catalog = self.catalog.clone();
             if tokio::task::spawn_blocking(move || catalog.swap(table, &expected, &found)).await?? {
                 slot.landed.lock().extend(positions);
                 *slot.state.write() = Arc::new(next);
+                commit::remove(&self.io, expired.iter().map(String::as_str)).await;
                 return Ok(());
             }
             counter!("millrace_tables_commit_conflicts_total", "table" => table.name()).increment(1);

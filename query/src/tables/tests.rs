@@ -266,6 +266,20 @@ async fn rows_that_do_not_fit_are_refused() {
     assert_eq!(tables.positions(Table::Emails), Positions::new());
 }
 
+#[tokio::test]
+async fn old_metadata_files_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = open(dir.path()).await;
+    for n in 1..=110 {
+        tables.append(Table::Emails, vec![], at(0, n)).await.unwrap();
+    }
+    let files = std::fs::read_dir(dir.path().join("warehouse/mail/emails/metadata")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.ends_with(".metadata.json")).count(), 101);
+    drop(tables);
+    assert_eq!(open(dir.path()).await.positions(Table::Emails), at(0, 110));
+}
+
 /// The rows as JSON, times as microseconds; sorted.
 async fn as_json(snapshot: &TableSnapshot) -> Vec<String> {
     let schema = super::arrow_schema(snapshot.table());
