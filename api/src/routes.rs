@@ -6,7 +6,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -58,9 +58,21 @@ async fn index() -> Html<&'static str> {
     Html(include_str!("index.html"))
 }
 
-async fn session_object(State(api): State<Arc<Api>>, Identity(account): Identity) -> Response {
+async fn session_object(State(api): State<Arc<Api>>, Identity(account): Identity, headers: HeaderMap) -> Response {
     let caching = [(header::CACHE_CONTROL, "no-cache, no-store, must-revalidate")];
-    (caching, Json(session::session(&api, &account))).into_response()
+    (caching, Json(session::session(&api, &account, &base_url(&api, &headers)))).into_response()
+}
+
+/// Where clients reach us: as configured, else under the host that this one asked, else relative.
+fn base_url(api: &Api, headers: &HeaderMap) -> String {
+    if !api.options.public_url.is_empty() {
+        return api.options.public_url.clone();
+    }
+    let is_host = |host: &&str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+    };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(is_host);
+    host.map(|host| format!("http://{host}")).unwrap_or_default()
 }
 
 /// `POST /jmap` (RFC 8620 section 3.1).

@@ -23,8 +23,8 @@ pub const EMAIL_SORTS: [&str; 9] = [
     "someInThreadHaveKeyword",
 ];
 
-pub fn session(api: &Api, account: &Account) -> Value {
-    let base = &api.options.public_url;
+/// The session object with URLs under `base`, which has no trailing slash.
+pub fn session(api: &Api, account: &Account, base: &str) -> Value {
     let mut session = json!({
         "capabilities": { CORE: core(api), MAIL: {}, WEBSOCKET: { "url": websocket_url(base), "supportsPush": true } },
         "accounts": { &account.id: {
@@ -41,17 +41,15 @@ pub fn session(api: &Api, account: &Account) -> Value {
         "eventSourceUrl":
             format!("{base}/jmap/eventsource?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"),
     });
-    session["state"] = state_of(&session).into();
+    session["state"] = session_state(api, account).into();
     session
 }
 
-/// The state of the session, told with every response so that a client notices when it changed.
+/// The state of the session, told with every response so that a client notices when it changed. It is the same under
+/// whatever name a client reaches us.
 pub fn session_state(api: &Api, account: &Account) -> String {
-    session(api, account)["state"].as_str().unwrap_or_default().to_owned()
-}
-
-fn state_of(session: &Value) -> String {
-    blake3::hash(session.to_string().as_bytes()).to_hex()[..16].to_owned()
+    let what_can_change = json!([account.id, account.address, core(api), mail(), api.options.public_url]);
+    blake3::hash(what_can_change.to_string().as_bytes()).to_hex()[..16].to_owned()
 }
 
 fn core(api: &Api) -> Value {
