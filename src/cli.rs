@@ -65,6 +65,9 @@ pub enum Command {
         /// Also read every body back and compare its digest
         #[arg(long)]
         bodies: bool,
+        /// Print the report as one line of JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Records that a stage could not process
     #[command(subcommand)]

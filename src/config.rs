@@ -136,7 +136,7 @@ pub struct Log {
     pub retention_hours: u64,
 
     /// Bytes of a partition above which processed records go earlier.
-    #[config(env = "MILLRACE_LOG_RETENTION_BYTES", default = 4294967296)]
+    #[config(env = "MILLRACE_LOG_RETENTION_BYTES", default = 4294967296u64)]
     pub retention_bytes: u64,
 }
 

@@ -54,7 +54,15 @@ fn read(folder: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut files = Vec::new();
     collect(folder, &mut files)?;
     files.sort();
-    files.iter().map(|file| Ok(std::fs::read(file)?)).collect()
+    files.iter().map(|file| Ok(without_from_line(std::fs::read(file)?))).collect()
+}
+
+/// Files of the corpus begin with the line that an mbox has before each message.
+fn without_from_line(raw: Vec<u8>) -> Vec<u8> {
+    match raw.iter().position(|byte| *byte == b'\n') {
+        Some(end) if raw.starts_with(b"From ") => raw[end + 1..].to_vec(),
+        _ => raw,
+    }
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use millrace_query::sql::{Format, write};
+use millrace_query::sql::{Format, write_batches};
 use millrace_schemas::{Reception, Topic, encode};
 use millrace_storage::{BlobStore, BodyRef, Log, NewRecord};
 use serde_json::{Value, json};
@@ -22,9 +22,11 @@ const OPEN: &str = "\
       AND (d.recipient IS NULL OR d.recipient = concat(e.account_id, ' ', e.recipient)))";
 
 async fn rows(node: &Node, sql: &str) -> Result<Vec<Value>, AdminError> {
-    let batches = node.sql.query(sql).await.map_err(AdminError::internal)?;
-    let text = write(&batches, Format::Json).map_err(AdminError::internal)?;
-    serde_json::from_slice(&text).map_err(AdminError::internal)
+    let (schema, batches) = node.sql.query_with_schema(sql).await.map_err(AdminError::internal)?;
+    let mut text = Vec::new();
+    write_batches(Format::Json, &schema, &batches, &mut text).map_err(AdminError::internal)?;
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).map_err(AdminError::internal)).collect()
 }
 
 pub async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Value>>, AdminError> {
@@ -98,7 +100,8 @@ async fn reception(node: &Node, message_id: &str, recipient: Option<&str>) -> Re
 
 /// A row of the table is the record, but for the time and the columns that say where it was.
 fn reception_of(mut row: Value) -> anyhow::Result<Reception> {
-    let received_at: chrono::DateTime<chrono::Utc> = serde_json::from_value(row["received_at"].take())?;
+    let received_at = row["received_at"].as_str().unwrap_or_default();
+    let received_at = chrono::DateTime::parse_from_rfc3339(received_at)?;
     row["received_at_us"] = json!(received_at.timestamp_micros());
     if row.get("reverse_path").is_none() {
         row["reverse_path"] = Value::Null;

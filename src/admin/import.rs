@@ -49,7 +49,7 @@ pub async fn message(
     let digest = blake3::hash(&content).to_hex().to_string();
     let email_id = email_id(&account, &digest);
     let view = node.mailboxes.view(&account.id).await.map_err(AdminError::internal)?;
-    if view.knows(&email_id) {
+    if view.get(&email_id).is_some() {
         return Ok(Json(Imported { email_id, is_new: false }));
     }
     let received_at_us = received.received_at_us.unwrap_or_else(|| sent_at_us(&node, &content));
@@ -142,7 +142,7 @@ async fn wait_until_visible(
         // Asked before the view is read: what was settled then is in the view, or was kept out of the mailboxes.
         let is_settled = node.in_flight().await? == 0;
         let view = node.mailboxes.view(&account.id).await?;
-        let visible = emails.iter().filter(|email| view.knows(&email.email_id)).count();
+        let visible = emails.iter().filter(|email| view.get(&email.email_id).is_some()).count();
         progress.step(visible as u64, emails.len() as u64);
         if visible == emails.len() || is_settled {
             return Ok(visible);

@@ -9,8 +9,6 @@ mod query;
 mod rebuild;
 mod up;
 
-use std::future::Future;
-
 use anyhow::Context;
 
 use crate::admin::client::Client;
@@ -51,7 +49,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Query { sql, format } => {
             with_client(config, async |client| query::run(client, &sql, format).await).await
         }
-        Command::Audit { bodies } => with_client(config, async |client| audit::run(client, bodies).await).await,
+        Command::Audit { bodies, json } => {
+            with_client(config, async |client| audit::run(client, bodies, json).await).await
+        }
         Command::DeadLetter(command) => {
             with_client(config, async |client| dead_letter::run(client, command).await).await
         }

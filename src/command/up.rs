@@ -37,7 +37,7 @@ fn welcome(node: &Node, addresses: &[(&'static str, std::net::SocketAddr)]) {
 This is a new data directory. It takes mail for the domain millrace.test. In another terminal:
 
   echo secret | millrace --data {data} account add alice@millrace.test --password-stdin
-  curl --mail-from bob@example.org --mail-rcpt alice@millrace.test \\
+  curl --crlf --mail-from bob@example.org --mail-rcpt alice@millrace.test \\
        --upload-file - smtp://{smtp} <<< $'From: bob@example.org\\nSubject: Hello\\n\\nFirst message.'
   curl --user alice@millrace.test:secret http://{http}/.well-known/jmap --location
   millrace --data {data} query 'SELECT subject, from_address FROM mailbox'

@@ -2,10 +2,17 @@
 //!
 //! - [`role`]: what can run, and how each is started
 //! - [`recipients`]: the directory and quotas, as reception asks for them
-//! - [`maintenance`]: retention and the like, in the background
+//! - [`background`]: threads that give way to reception and reading
+//! - [`maintenance`]: retention and the like
+//! - [`restartable`]: a part that can be stopped and started again
+//! - [`audit`], [`rebuild`]: what operators ask of a running node
 
+mod audit;
+mod background;
 mod maintenance;
+mod rebuild;
 mod recipients;
+mod restartable;
 mod role;
 
 use std::net::SocketAddr;
@@ -15,11 +22,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_directory::Directory;
-use millrace_query::mail::{Mailboxes, Search};
-use millrace_query::sql::{AuditReport, SqlEngine};
-use millrace_query::tables::Tables;
+use millrace_query::mail::{FreshMail, Mailboxes, Search, SearchOptions};
+use millrace_query::sql::{SqlEngine, SqlOptions};
+use millrace_query::tables::{TableOptions, Tables};
 use millrace_schemas::Topic;
-use millrace_storage::Log;
+use millrace_storage::{HotStore, Log};
 use millrace_storage::embedded::EmbeddedStorage;
 use millrace_udfs::Stages;
 use parking_lot::Mutex;
@@ -27,6 +34,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use background::Background;
+use restartable::Restartable;
 
 pub use role::Role;
 
@@ -50,6 +59,9 @@ pub struct Node {
     edges: CancellationToken,
     /// Ends what works behind them.
     workers: CancellationToken,
+    lander: Restartable,
+    indexer: Restartable,
+    background: Background,
 }
 
 impl Node {
@@ -67,11 +79,17 @@ impl Node {
         if is_new {
             directory.add_domain("millrace.test").await?;
         }
-        let tables = Tables::open(&config.data_dir, role::table_options(&config)).await?;
+        let tables = Tables::open(&config.data_dir, TableOptions::default()).await?;
         let stages = Arc::new(Stages::new(role::stage_options(&config, &storage)?)?);
-        let search = Arc::new(Search::open(&config.data_dir.join("search"), &*storage.log)?);
-        let mailboxes = Mailboxes::new(storage.log.clone(), storage.hot.clone(), tables.clone(), search.clone());
-        let sql = Arc::new(SqlEngine::new(tables.clone(), storage.log.clone(), mailboxes.clone())?);
+        let background = Background::start()?;
+        let search = Search::open(&config.data_dir.join("search"), SearchOptions::default()).await?;
+        let (log, hot) = (storage.log.clone(), storage.hot.clone());
+        let mailboxes =
+            Arc::new(Mailboxes::new(log.clone(), hot.clone(), tables.clone(), search.clone(), Default::default()));
+        let fresh = Arc::new(FreshMail::new(log.clone(), hot));
+        let sql = Arc::new(SqlEngine::new(tables.clone(), Some(log), Some(fresh), SqlOptions::default())?);
+        let lander = role::mail_lander(&config, &storage, &tables, &background);
+        let indexer = role::indexer(&storage, &tables, &search, &background);
         Ok(Arc::new(Self {
             config,
             storage,
@@ -85,6 +103,9 @@ impl Node {
             tasks: Mutex::default(),
             edges: CancellationToken::new(),
             workers: CancellationToken::new(),
+            lander,
+            indexer,
+            background,
         }))
     }
 
@@ -118,11 +139,14 @@ impl Node {
         Ok(())
     }
 
+    /// Runs a part that someone at the other end waits for.
     fn spawn(&self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
-        self.tasks.lock().spawn(async move {
-            task.await.with_context(|| format!("{name} ended"))?;
-            Ok(name)
-        });
+        self.tasks.lock().spawn(named(name, task));
+    }
+
+    /// Runs a part that may give way.
+    fn spawn_behind(&self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.tasks.lock().spawn_on(named(name, task), self.background.handle());
     }
 
     /// Waits until a part fails, which none should, and says how.
@@ -148,6 +172,8 @@ impl Node {
         let end = async {
             // The edges hang on no worker, so both may end together; what is in the log is taken up at the next start.
             self.workers.cancel();
+            self.indexer.stop().await?;
+            self.lander.stop().await?;
             while let Some(ended) = tasks.join_next().await {
                 ended??;
             }
@@ -168,11 +194,26 @@ impl Node {
             let done = log.committed(role::RECEPTION_PIPELINE, Topic::Reception, partition).await?;
             in_flight += end - done.unwrap_or(start).min(end);
         }
+        Ok(in_flight + self.behind().await?)
+    }
+
+    /// Changes that the hot store does not have yet.
+    async fn behind(&self) -> anyhow::Result<u64> {
+        let log = &self.storage.log;
+        let mut behind = 0;
         for partition in 0..log.partitions(Topic::MailboxChanges) {
             let (start, end) = log.bounds(Topic::MailboxChanges, partition).await?;
-            let done = millrace_storage::HotStore::applied_to(&*self.storage.hot, partition).await?;
-            in_flight += end - done.unwrap_or(start).min(end);
+            let applied = self.storage.hot.applied_to(partition).await?;
+            behind += end - applied.unwrap_or(start).min(end);
         }
-        Ok(in_flight)
+        Ok(behind)
     }
+}
+
+async fn named(
+    name: &'static str,
+    task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> anyhow::Result<&'static str> {
+    task.await.with_context(|| format!("{name} ended"))?;
+    Ok(name)
 }

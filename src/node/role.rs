@@ -6,16 +6,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions};
-use millrace_query::tables::Table;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use millrace_api::{Api, Options, ServeOptions};
+use millrace_query::mail::search::Indexer;
+use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
+use millrace_query::tables::{Table, Tables};
 use millrace_schemas::Topic;
 use millrace_smtp::{Reception, ReceptionOptions, tls};
 use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
-use millrace_udfs::StageOptions;
+use millrace_udfs::{Dns, StageOptions};
 use tokio::net::TcpListener;
 
 use super::Node;
+use super::background::Background;
 use super::recipients::LocalRecipients;
+use super::restartable::Restartable;
 use crate::config::Config;
 
 /// Name of the pipeline that screens receptions, which is its consumer group.
@@ -42,7 +47,7 @@ impl Role {
         match self {
             Role::Reception => reception(node).await.map(Some),
             Role::Pipelines => pipelines(node).map(|()| None),
-            Role::Lander => lander(node).map(|()| None),
+            Role::Lander => lander(node).await.map(|()| None),
             Role::Api => api(node).await.map(Some),
         }
     }
@@ -95,29 +100,77 @@ fn pipelines(node: &Arc<Node>) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let (log, stages) = (node.storage.log.clone(), node.stages.clone());
         let (options, shutdown) = (options.clone(), node.workers.clone());
-        node.spawn("pipeline", async move {
+        node.spawn_behind("pipeline", async move {
             Ok(millrace_pipelines::run(Arc::new(pipeline), log, stages, options, shutdown).await?)
         });
     }
     Ok(())
 }
 
-fn lander(node: &Arc<Node>) -> anyhow::Result<()> {
-    let landing = &node.config.landing;
+async fn lander(node: &Arc<Node>) -> anyhow::Result<()> {
+    node.lander.start().await;
+    node.indexer.start().await;
+    let (log, tables, landing) = (node.storage.log.clone(), node.tables.clone(), &node.config.landing);
     let interval = Duration::from_secs(landing.interval_s);
-    let options = LanderOptions { interval, max_rows: landing.max_rows, ..Default::default() };
-    let (log, hot, tables) = (node.storage.log.clone(), node.storage.hot.clone(), node.tables.clone());
-    node.spawn("lander", {
-        let (lander, shutdown) = (Lander::new(log.clone(), hot, tables.clone(), options), node.workers.clone());
-        async move { Ok(lander.run(shutdown).await?) }
-    });
     for table in [Table::Reception, Table::Screened, Table::Delivery, Table::DeadLetter] {
         let options = EventLanderOptions { interval, max_rows: landing.max_rows, ..Default::default() };
         let lander = EventLander::new(log.clone(), tables.clone(), table, options);
         let shutdown = node.workers.clone();
-        node.spawn("event lander", async move { Ok(lander.run(shutdown).await?) });
+        node.spawn_behind("event lander", async move { Ok(lander.run(shutdown).await?) });
     }
     Ok(())
+}
+
+/// The lander of `mailbox.changes`.
+pub fn mail_lander(
+    config: &Config,
+    storage: &EmbeddedStorage,
+    tables: &Arc<Tables>,
+    background: &Background,
+) -> Restartable {
+    let interval = Duration::from_secs(config.landing.interval_s);
+    let options = LanderOptions { interval, max_rows: config.landing.max_rows, ..Default::default() };
+    let (log, hot, tables) = (storage.log.clone(), storage.hot.clone(), tables.clone());
+    Restartable::new("the lander", background.handle().clone(), move |shutdown| {
+        let lander = Lander::new(log.clone(), hot.clone(), tables.clone(), options);
+        Box::pin(async move { Ok(lander.run(shutdown).await?) })
+    })
+}
+
+/// The only writer of the search index.
+pub fn indexer(
+    storage: &EmbeddedStorage,
+    tables: &Arc<Tables>,
+    search: &Arc<Search>,
+    background: &Background,
+) -> Restartable {
+    let (log, blobs) = (storage.log.clone(), storage.blobs.clone());
+    let (tables, search) = (tables.clone(), search.clone());
+    Restartable::new("the indexer", background.handle().clone(), move |shutdown| {
+        let indexer = Indexer::new(search.clone(), log.clone(), blobs.clone(), tables.clone());
+        Box::pin(async move { Ok(indexer.run(shutdown).await?) })
+    })
+}
+
+async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
+    let http = &node.config.http;
+    let (listener, address) = listen("http", http.listen).await?;
+    let options = Options { public_url: http.base_url.clone().unwrap_or_default(), ..Options::default() };
+    let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
+    let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone()).with_metrics(metrics()?);
+    let (router, shutdown) = (millrace_api::router(Arc::new(api)), node.edges.clone());
+    node.spawn("api", async move {
+        millrace_api::serve(listener, router, ServeOptions::default(), shutdown).await;
+        Ok(())
+    });
+    Ok(("http", address))
+}
+
+/// Collects the metrics of this process, latencies as histograms in seconds.
+fn metrics() -> anyhow::Result<PrometheusHandle> {
+    const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?;
+    Ok(builder.install_recorder()?)
 }
 
 /// The log's topics, retention and the window of first-seen, as configured.
@@ -135,8 +188,17 @@ pub fn storage_options(config: &Config) -> StorageOptions {
 
 /// The stage functions over this node's storage.
 pub fn stage_options(config: &Config, storage: &EmbeddedStorage) -> anyhow::Result<StageOptions> {
-    let dns = config.screening.dns.parse().context("screening.dns")?;
-    let mut options = StageOptions::new(storage.blobs.clone(), storage.first_seen.clone(), dns);
-    options.rules_dir = config.screening.rules_dir.clone();
-    Ok(options)
+    let dns = match config.screening.dns.as_str() {
+        "system" => Dns::System,
+        "off" => Dns::Off,
+        address => Dns::Server(address.parse().with_context(|| {
+            format!("screening.dns is '{address}'; make it system, off, or a resolver's address as 127.0.0.1:53")
+        })?),
+    };
+    Ok(StageOptions {
+        blobs: storage.blobs.clone(),
+        first_seen: storage.first_seen.clone(),
+        dns,
+        rules_dir: config.screening.rules_dir.clone(),
+    })
 }

@@ -92,4 +92,4 @@ def test_wrong_password_is_refused(server):
 
 
 def test_audit_is_clean(server):
-    eventually(lambda: '"in_flight": 0' in server.run("audit", "--bodies"))
+    eventually(lambda: '"in_flight":0' in server.run("audit", "--bodies", "--json"))

@@ -18,7 +18,15 @@ pub fn messages(most: usize) -> Vec<Vec<u8>> {
     collect(&folder, &mut files);
     files.sort();
     assert!(!files.is_empty(), "no messages below {}", folder.display());
-    files.into_iter().take(most).map(|file| std::fs::read(file).unwrap()).collect()
+    files.into_iter().take(most).map(|file| without_from_line(std::fs::read(file).unwrap())).collect()
+}
+
+/// Files of the corpus begin with the line that an mbox has before each message.
+fn without_from_line(raw: Vec<u8>) -> Vec<u8> {
+    match raw.iter().position(|byte| *byte == b'\n') {
+        Some(end) if raw.starts_with(b"From ") => raw[end + 1..].to_vec(),
+        _ => raw,
+    }
 }
 
 fn collect(folder: &std::path::Path, files: &mut Vec<PathBuf>) {

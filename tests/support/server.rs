@@ -68,19 +68,17 @@ impl Server {
 
     /// The answer of a query, as JSON rows.
     pub fn query(&self, sql: &str) -> Vec<serde_json::Value> {
-        serde_json::from_str(&self.run(&["query", sql, "--format", "json"])).unwrap()
+        let lines = self.run(&["query", sql, "--format", "json"]);
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits until screening has caught up, and gives the audit, which must be clean.
     pub fn audit(&self, limit: Duration) -> serde_json::Value {
         eventually(limit, "screening has caught up", || {
-            let output = self.output(&["audit", "--bodies"]);
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let end = text.rfind("\n}").map_or(0, |end| end + 2);
-            let report: serde_json::Value = serde_json::from_str(&text[..end]).unwrap_or_else(|error| {
-                panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
-            });
-            assert!(output.status.success(), "{text}");
+            let output = self.output(&["audit", "--bodies", "--json"]);
+            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{out}{err}");
+            let report: serde_json::Value = serde_json::from_str(&out).unwrap();
             (report["in_flight"] == 0).then_some(report)
         })
     }

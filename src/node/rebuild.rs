@@ -1,0 +1,64 @@
+//! Building again what can be built from the tables and the log.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use millrace_query::tables::Table;
+use millrace_schemas::Topic;
+use millrace_storage::{HotStore, Log};
+
+use super::Node;
+
+impl Node {
+    /// Makes the search index again from the tables and the bodies; what has not landed follows from the log. Searches
+    /// answer from the old index until it is done. Gives the number of emails indexed.
+    ///
+    /// # Errors
+    /// When tables, bodies or index cannot be used; the old index stays.
+    pub async fn rebuild_search(&self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<u64> {
+        let was_running = self.indexer.is_running().await;
+        self.indexer.stop().await?;
+        let total = self.tables.snapshot(Table::Emails).rows();
+        let mut indexed = 0;
+        let rebuilt = self
+            .search
+            .rebuild(&self.tables, &*self.storage.blobs, &*self.storage.log, |done| {
+                indexed = done.indexed;
+                progress(done.read, total);
+            })
+            .await;
+        if was_running {
+            self.indexer.start().await;
+        }
+        rebuilt?;
+        Ok(indexed)
+    }
+
+    /// Throws the hot store away and fills it from the log, from where the tables end. Gives the number of rows.
+    ///
+    /// # Errors
+    /// When the lander does not run here, or the log cannot be read.
+    pub async fn rebuild_hot(&self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<u64> {
+        ensure!(self.lander.is_running().await, "no lander runs in this process; ask the one that has it");
+        self.lander.stop().await?;
+        for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
+            let landed = self.tables.positions(Table::EmailState).get(&partition).copied().unwrap_or(0);
+            self.storage.hot.reset(partition, landed).await?;
+        }
+        self.lander.start().await;
+        let total = self.behind().await?;
+        loop {
+            let behind = self.behind().await?;
+            progress(total.saturating_sub(behind), total);
+            if behind == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut rows = 0;
+        for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
+            rows += self.storage.hot.rows(partition, 0).await?.rows.len() as u64;
+        }
+        Ok(rows)
+    }
+}
