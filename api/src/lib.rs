@@ -40,7 +40,7 @@ pub type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What the handlers share.
 pub struct Api {
-    pub mailboxes: Mailboxes,
+    pub mailboxes: Arc<Mailboxes>,
     pub blobs: Arc<dyn BlobStore>,
     pub directory: Arc<Directory>,
     pub options: Options,
@@ -57,7 +57,7 @@ pub struct Api {
 impl Api {
     /// `shutdown` ends push connections; give the same to [`serve`](fn@serve).
     pub fn new(
-        mailboxes: Mailboxes,
+        mailboxes: Arc<Mailboxes>,
         blobs: Arc<dyn BlobStore>,
         directory: Arc<Directory>,
         options: Options,

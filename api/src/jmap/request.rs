@@ -132,6 +132,24 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_request_or_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = Request::parse(&bytes, &Options::default());
+        }
+
+        #[test]
+        fn broken_requests_are_a_request_or_an_error(at in 0usize..200, byte in proptest::prelude::any::<u8>(), cut in 0usize..200) {
+            let text = r##"{"using":["urn:ietf:params:jmap:core"],"methodCalls":[["a",{"#b":{"resultOf":"c"}},"c"]],"createdIds":{"k":"v"}}"##;
+            let mut bytes = text.as_bytes().to_vec();
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            bytes.truncate(cut);
+            let _ = Request::parse(&bytes, &Options::default());
+        }
+    }
+
     #[test]
     fn limits_are_named() {
         let calls = vec![r#"["Core/echo",{},"c"]"#; 33].join(",");

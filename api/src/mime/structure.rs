@@ -255,6 +255,17 @@ mod tests {
         assert!((MAX_PARTS - 2..=MAX_PARTS).contains(&leaves), "{leaves}");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_have_a_structure(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400), at in 0usize..400) {
+            let mut message = NESTED.to_vec();
+            message.splice(at.min(NESTED.len())..at.min(NESTED.len()), bytes.iter().copied());
+            for part in Part::parse(&message).leaves().into_iter().chain(Part::parse(&bytes).leaves()) {
+                let _ = crate::mime::decode::text(part, 10);
+            }
+        }
+    }
+
     #[test]
     fn a_digest_holds_messages_and_an_attached_message_is_a_leaf() {
         let root = Part::parse(b"Content-Type: multipart/digest; boundary=d\n\n--d\n\nSubject: inner\n\nhi\n--d--\n");

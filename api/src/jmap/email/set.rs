@@ -77,8 +77,8 @@ impl Plan {
         for (asked_id, update) in updates {
             let id = call.id(&asked_id);
             let outcome = match (view.get(id), update.as_object()) {
-                _ if doomed.contains(id) => Err(SetError::WillDestroy),
                 (None, _) => Err(SetError::NotFound),
+                _ if doomed.contains(id) => Err(SetError::WillDestroy),
                 (_, None) => Err(SetError::InvalidPatch("an update is not an object".into())),
                 (Some(email), Some(update)) => patch::parse(update, email),
             };

@@ -1,0 +1,108 @@
+//! Who gets in, and that nobody gets at another account's mail.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use millrace_api::Options;
+use serde_json::json;
+use support::{PASSWORD, World, mail};
+
+const AT_US: i64 = 1_795_168_800_000_000;
+
+async fn with(world: &World, method: &str, path: &str, authorization: &str) -> support::Answer {
+    let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    world.send(request.header(header::AUTHORIZATION, authorization).body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_is_sealed_off_between_accounts() {
+    let world = World::start().await;
+    world.deliver("alice", "m1", &mail("nested.eml"), "inbox", AT_US).await;
+    let (alice, bob) = (world.alice.id.clone(), world.bob.id.clone());
+    for blob in ["Bm1", "P1-m1"] {
+        let own = world.get("alice", &format!("/jmap/download/{alice}/{blob}/x")).await;
+        assert_eq!(own.status, StatusCode::OK);
+        for (name, account) in [("bob", &alice), ("bob", &bob), ("alice", &bob)] {
+            let other = world.get(name, &format!("/jmap/download/{account}/{blob}/x")).await;
+            assert_eq!(other.status, StatusCode::NOT_FOUND, "{name} {account} {blob}");
+        }
+    }
+    let calls = json!([
+        ["Email/get", {"accountId": bob, "ids": ["m1"]}, "0"],
+        ["Email/set", {"accountId": bob, "destroy": ["m1"]}, "1"],
+        ["Email/query", {"accountId": bob, "filter": {"text": "parts"}}, "2"],
+    ]);
+    let responses = world.call("bob", calls).await;
+    assert_eq!(responses[0][1]["notFound"], json!(["m1"]));
+    assert_eq!(responses[1][1]["notDestroyed"]["m1"]["type"], "notFound");
+    assert_eq!(responses[2][1]["ids"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_download_byte_for_byte_and_parts_decoded() {
+    let world = World::start().await;
+    let body = world.deliver("alice", "m1", &mail("nested.eml"), "inbox", AT_US).await;
+    let base = format!("/jmap/download/{}", world.alice.id);
+    let whole = world.get("alice", &format!("{base}/Bm1/mail.eml?type=message/rfc822")).await;
+    assert_eq!(whole.body, body);
+    assert_eq!(whole.headers[header::CONTENT_TYPE], "message/rfc822");
+    assert_eq!(whole.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    assert!(whole.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("sandbox"));
+    let part = world.get("alice", &format!("{base}/P5-m1/%EB%B3%B4.pdf?type=text/html")).await;
+    assert_eq!(&part.body[..], b"%PDF-1.4\n");
+    let disposition = part.headers[header::CONTENT_DISPOSITION].to_str().unwrap();
+    assert_eq!(disposition, "attachment; filename*=UTF-8''%EB%B3%B4.pdf");
+    for missing in ["P99-m1/x", "Bgone/x", "X/x", "..%2Fm1/x"] {
+        assert_eq!(world.get("alice", &format!("{base}/{missing}")).await.status, StatusCode::NOT_FOUND, "{missing}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords_and_tokens_open_the_session_and_nothing_else_does() {
+    let world = World::start().await;
+    for authorization in ["Basic !", "Basic YWxpY2U=", "Bearer x", "Digest a", ""] {
+        let answer = with(&world, "GET", "/jmap/session", authorization).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{authorization}");
+        assert!(answer.headers.contains_key(header::WWW_AUTHENTICATE));
+    }
+    let session = world.get("alice", "/.well-known/jmap").await.json();
+    assert_eq!(session["username"], "alice@millrace.test");
+    assert_eq!(session["primaryAccounts"]["urn:ietf:params:jmap:mail"], world.alice.id);
+    let opened = with(&world, "POST", "/auth/token", &world.basic("alice")).await;
+    assert_eq!(opened.status, StatusCode::CREATED);
+    let bearer = format!("Bearer {}", opened.json()["access_token"].as_str().unwrap());
+    assert_eq!(with(&world, "GET", "/jmap/session", &bearer).await.json(), session);
+    assert_eq!(with(&world, "POST", "/auth/token", &bearer).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(with(&world, "DELETE", "/auth/token", &bearer).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(with(&world, "GET", "/jmap/session", &bearer).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_at_a_password_is_stopped() {
+    let world = World::start_with(Options { max_login_failures: 2, ..Options::default() }).await;
+    let wrong = world.basic("alice").replace(&world.basic("alice")[6..], "YWxpY2VAbWlsbHJhY2UudGVzdDp3cm9uZw==");
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS] {
+        assert_eq!(with(&world, "GET", "/jmap/session", &wrong).await.status, status);
+    }
+    let right = with(&world, "GET", "/jmap/session", &world.basic("alice")).await;
+    assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(right.headers.contains_key(header::RETRY_AFTER));
+    assert_eq!(world.get("bob", "/jmap/session").await.status, StatusCode::OK);
+    assert!(!PASSWORD.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_size_and_type_are_kept() {
+    let world = World::start_with(Options { max_size_request: 1_000, ..Options::default() }).await;
+    let answer = world.post("alice", "x".repeat(1_001)).await;
+    assert_eq!((answer.status, answer.json()["limit"].clone()), (StatusCode::BAD_REQUEST, json!("maxSizeRequest")));
+    let request =
+        Request::post("/jmap").header(header::HOST, "localhost").header(header::AUTHORIZATION, world.basic("alice"));
+    let answer = world.send(request.body(Body::from("{}")).unwrap()).await;
+    assert_eq!(answer.json()["type"], "urn:ietf:params:jmap:error:notJSON");
+    assert_eq!(with(&world, "GET", "/healthz", "").await.status, StatusCode::OK);
+    assert_eq!(with(&world, "GET", "/nothing", "").await.status, StatusCode::NOT_FOUND);
+}

@@ -1,0 +1,117 @@
+//! Push, with real clients: the event source, and JMAP over WebSocket.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use futures::{SinkExt, StreamExt};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use support::{World, mail};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+const AT_US: i64 = 1_795_168_800_000_000;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Opens an event source; the text of its events comes out in pieces.
+async fn events(world: &World, query: &str) -> axum::body::BodyDataStream {
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(format!("/jmap/eventsource?{query}"))
+        .header(header::HOST, "localhost")
+        .header(header::AUTHORIZATION, world.basic("alice"));
+    let response = sender.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    Body::new(response.into_body().map_err(axum::Error::new)).into_data_stream()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_event_source_tells_of_new_mail_and_ends_after_a_state_when_asked() {
+    let world = World::start().await;
+    let mut events = events(&world, "types=Email,EmailDelivery&closeafter=state&ping=0").await;
+    world.deliver("bob", "b1", &mail("plain.eml"), "inbox", AT_US).await;
+    world.deliver("alice", "m1", &mail("plain.eml"), "inbox", AT_US).await;
+    let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+    let event = String::from_utf8(event.to_vec()).unwrap();
+    let data: Value = serde_json::from_str(event.split("data: ").nth(1).unwrap()).unwrap();
+    let state = world.mailboxes.view(&world.alice.id).await.unwrap().state.to_string();
+    let states = json!({ "Email": state, "EmailDelivery": state });
+    assert_eq!(data, json!({ "@type": "StateChange", "changed": { &world.alice.id: states } }));
+    assert!(timeout(PATIENCE, events.next()).await.unwrap().is_none());
+}
+
+async fn open(world: &World) -> WebSocketStream<TcpStream> {
+    let mut request = format!("ws://{}/jmap/ws", world.address).into_client_request().unwrap();
+    request.headers_mut().insert(header::AUTHORIZATION, world.basic("alice").parse().unwrap());
+    request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, "jmap".parse().unwrap());
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (socket, response) = client_async(request, stream).await.unwrap();
+    assert_eq!(response.headers()[header::SEC_WEBSOCKET_PROTOCOL], "jmap");
+    socket
+}
+
+async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
+    loop {
+        let message = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+        if let Message::Text(text) = message {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_takes_requests_and_pushes() {
+    let world = World::start().await;
+    let mut socket = open(&world).await;
+    let request = json!({
+        "@type": "Request", "id": "R1", "using": ["urn:ietf:params:jmap:core"],
+        "methodCalls": [["Core/echo", {"a": 1}, "c"]],
+    });
+    socket.send(Message::text(request.to_string())).await.unwrap();
+    let response = next(&mut socket).await;
+    assert_eq!((&response["@type"], &response["requestId"]), (&json!("Response"), &json!("R1")));
+    assert_eq!(response["methodResponses"], json!([["Core/echo", {"a": 1}, "c"]]));
+
+    socket.send(Message::text(r#"{"@type":"Request","id":"R2"}"#)).await.unwrap();
+    let refused = next(&mut socket).await;
+    assert_eq!((&refused["@type"], &refused["requestId"]), (&json!("RequestError"), &json!("R2")));
+    assert_eq!(refused["type"], "urn:ietf:params:jmap:error:notRequest");
+    socket.send(Message::text("{")).await.unwrap();
+    assert_eq!(next(&mut socket).await["type"], "urn:ietf:params:jmap:error:notJSON");
+
+    socket.send(Message::text(r#"{"@type":"WebSocketPushEnable","dataTypes":["Email"]}"#)).await.unwrap();
+    // An answer to a request shows that push is on.
+    socket.send(Message::text(request.to_string())).await.unwrap();
+    next(&mut socket).await;
+    world.deliver("alice", "m1", &mail("plain.eml"), "inbox", AT_US).await;
+    let change = next(&mut socket).await;
+    let state = world.mailboxes.view(&world.alice.id).await.unwrap().state.to_string();
+    assert_eq!(change["changed"], json!({ &world.alice.id: { "Email": state } }));
+    assert_eq!(change["pushState"], json!(state));
+
+    let enable = json!({ "@type": "WebSocketPushEnable", "dataTypes": null, "pushState": "0" });
+    socket.send(Message::text(enable.to_string())).await.unwrap();
+    assert_eq!(next(&mut socket).await["changed"][&world.alice.id]["Mailbox"], json!(state));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_needs_the_subprotocol_and_a_login() {
+    let world = World::start().await;
+    let mut request = format!("ws://{}/jmap/ws", world.address).into_client_request().unwrap();
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    assert!(client_async(request.clone(), stream).await.is_err());
+    request.headers_mut().insert(header::AUTHORIZATION, world.basic("alice").parse().unwrap());
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    assert!(client_async(request, stream).await.is_err());
+}
