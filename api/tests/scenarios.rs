@@ -156,8 +156,8 @@ fn compare(expected: &Value, found: &Value, path: &str, kept: &mut HashMap<Strin
             Ok(())
         }
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
-            let pairs = expected.iter().zip(found).enumerate();
-            pairs.map(|(index, (expected, found))| compare(expected, found, &format!("{path}/{index}"), kept)).collect()
+            let mut pairs = expected.iter().zip(found).enumerate();
+            pairs.try_for_each(|(index, (expected, found))| compare(expected, found, &format!("{path}/{index}"), kept))
         }
         (Value::Object(expected), Value::Object(found)) => {
             let is_open = expected.contains_key("...");

@@ -18,7 +18,7 @@ pub async fn get(call: &Call<'_>, arguments: Map<String, Value>) -> Result<Map<S
     call.check_account(&asked.account_id)?;
     check_properties(asked.properties.as_deref().unwrap_or_default(), &["id", "emailIds"])?;
     let most = call.api.options.max_objects_in_get;
-    let ids = asked.ids.ok_or_else(|| MethodError::RequestTooLarge(most))?;
+    let ids = asked.ids.ok_or(MethodError::RequestTooLarge(most))?;
     if ids.len() > most {
         return Err(MethodError::RequestTooLarge(most));
     }
