@@ -6,10 +6,10 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
+use support::eventually;
 use support::jmap::Jmap;
 use support::server::Server;
 use support::smtp::{Client, canonical};
-use support::eventually;
 
 const MESSAGE: &[u8] = "From: Bob <bob@example.org>\nTo: alice@millrace.test\nSubject: =?utf-8?B?7JWI64WV?= Alice\n\
     Message-ID: <first@example.org>\nDate: Mon, 02 Nov 2026 10:00:00 +0900\nMIME-Version: 1.0\n\

@@ -34,9 +34,8 @@ pub fn normalise_domain(domain: &str) -> Result<String, AddressError> {
 pub fn normalise(address: &str) -> Result<String, AddressError> {
     let bad = || AddressError::NoAddress(address.to_owned());
     let (local, domain) = address.rsplit_once('@').ok_or_else(bad)?;
-    let is_atom = |atom: &str| {
-        !atom.is_empty() && atom.chars().all(|c| c.is_alphanumeric() || "!#$%&'*/=?^_`{|}~-+".contains(c))
-    };
+    let is_atom =
+        |atom: &str| !atom.is_empty() && atom.chars().all(|c| c.is_alphanumeric() || "!#$%&'*/=?^_`{|}~-+".contains(c));
     if local.len() > 64 || !local.split('.').all(is_atom) {
         return Err(bad());
     }

@@ -150,7 +150,10 @@ mod tests {
         view.apply(entry(DOMAIN, "x.org"));
         view.apply(DirectoryEntry { address: Some("alice@x.org".into()), ..entry(ACCOUNT, "a1") });
         view.apply(DirectoryEntry { address: Some("bob@x.org".into()), ..entry(ACCOUNT, "a2") });
-        view.apply(DirectoryEntry { targets: vec!["a1".into(), "a2".into(), "gone".into()], ..entry(ALIAS, "all@x.org") });
+        view.apply(DirectoryEntry {
+            targets: vec!["a1".into(), "a2".into(), "gone".into()],
+            ..entry(ALIAS, "all@x.org")
+        });
         view
     }
 

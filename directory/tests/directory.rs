@@ -41,7 +41,9 @@ async fn what_cannot_be_added_is_refused_with_a_reason() {
     assert!(matches!(error, DirectoryError::UnknownDomain(_)));
     directory.add_domain("x.org").await.unwrap();
     directory.add_account("a@x.org", None, None).await.unwrap();
-    for (address, target) in [("a@x.org", "a@x.org"), ("b@x.org", "nobody@x.org"), ("b@y.org", "a@x.org"), ("b", "a@x.org")] {
+    for (address, target) in
+        [("a@x.org", "a@x.org"), ("b@x.org", "nobody@x.org"), ("b@y.org", "a@x.org"), ("b", "a@x.org")]
+    {
         assert!(directory.add_alias(address, &[target.to_owned()]).await.is_err(), "{address} -> {target}");
     }
     assert!(matches!(directory.add_account("A@x.org", None, None).await, Err(DirectoryError::Exists(_))));

@@ -35,10 +35,10 @@ pub async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Value>>, Adm
 
 /// One dead letter by id: partition and offset in its topic.
 async fn find(node: &Node, id: &str) -> Result<Value, AdminError> {
-    let unknown = || AdminError::not_found(format!("there is no dead letter {id}; `millrace dead-letter list` shows them"));
+    let unknown =
+        || AdminError::not_found(format!("there is no dead letter {id}; `millrace dead-letter list` shows them"));
     let (partition, offset) = id.split_once('-').ok_or_else(unknown)?;
-    let (partition, offset): (u32, u64) =
-        partition.parse().ok().zip(offset.parse().ok()).ok_or_else(unknown)?;
+    let (partition, offset): (u32, u64) = partition.parse().ok().zip(offset.parse().ok()).ok_or_else(unknown)?;
     let sql = format!("SELECT * FROM dead_letter WHERE log_partition = {partition} AND log_offset = {offset}");
     rows(node, &sql).await?.into_iter().next().ok_or_else(unknown)
 }

@@ -73,11 +73,7 @@ pub async fn add_account(
     Json(new): Json<NewAccount>,
 ) -> Result<Json<AccountRow>, AdminError> {
     let account = node.directory.add_account(&new.address, new.password.as_deref(), new.quota_bytes).await?;
-    Ok(Json(AccountRow {
-        id: account.id.clone(),
-        address: account.address.clone(),
-        quota_bytes: account.quota_bytes,
-    }))
+    Ok(Json(AccountRow { id: account.id.clone(), address: account.address.clone(), quota_bytes: account.quota_bytes }))
 }
 
 /// Removes an account or, when there is none of that address, an alias.

@@ -150,7 +150,10 @@ async fn wait_until_visible(
         if visible > last.0 {
             last = (visible, Instant::now());
         }
-        anyhow::ensure!(last.1.elapsed() < STUCK, "the imported mail is safe in the log, but screening makes no progress; see the node's log");
+        anyhow::ensure!(
+            last.1.elapsed() < STUCK,
+            "the imported mail is safe in the log, but screening makes no progress; see the node's log"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -26,8 +26,10 @@ impl Jmap {
 
     pub fn get(&self, path: &str) -> Vec<u8> {
         let url = format!("http://{}{path}", self.http);
-        let mut response =
-            ureq::get(&url).header("authorization", &self.authorization).call().unwrap_or_else(|e| panic!("{url}: {e}"));
+        let mut response = ureq::get(&url)
+            .header("authorization", &self.authorization)
+            .call()
+            .unwrap_or_else(|e| panic!("{url}: {e}"));
         response.body_mut().with_config().limit(100 << 20).read_to_vec().unwrap()
     }
 

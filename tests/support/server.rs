@@ -72,15 +72,23 @@ impl Server {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Waits until screening has caught up, and gives the audit, which must be clean.
+    /// Waits until screening has caught up, and gives the audit, bodies included, which must be clean.
     pub fn audit(&self, limit: Duration) -> serde_json::Value {
         eventually(limit, "screening has caught up", || {
-            let output = self.output(&["audit", "--bodies", "--json"]);
-            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            assert!(output.status.success(), "{out}{err}");
-            let report: serde_json::Value = serde_json::from_str(&out).unwrap();
-            (report["in_flight"] == 0).then_some(report)
-        })
+            let is_done = self.audit_once(&[])["in_flight"] == 0;
+            if !is_done {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            is_done.then_some(())
+        });
+        self.audit_once(&["--bodies"])
+    }
+
+    fn audit_once(&self, options: &[&str]) -> serde_json::Value {
+        let output = self.output(&[&["audit", "--json"], options].concat());
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+        serde_json::from_str(&out).unwrap()
     }
 
     /// SIGKILL: whatever it was doing, it does no more.

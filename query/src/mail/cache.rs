@@ -73,8 +73,11 @@ impl ViewCache {
     }
 }
 
-/// Facts read last, by account and email.
-pub(super) struct FactsCache(Mutex<LruCache<(Arc<str>, Arc<str>), Arc<Facts>>>);
+/// Account and email.
+type Key = (Arc<str>, Arc<str>);
+
+/// Facts read last.
+pub(super) struct FactsCache(Mutex<LruCache<Key, Arc<Facts>>>);
 
 impl FactsCache {
     pub(super) fn new(capacity: usize) -> Self {

@@ -85,9 +85,9 @@ fn found(mut raw: Vec<u8>) -> Found {
         raw.truncate(raw.len() - 1);
     }
     let headers = raw.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty() && *line != b"\r");
-    let is_seen = headers.into_iter().any(|line| {
-        line.len() > 7 && line[..7].eq_ignore_ascii_case(b"status:") && line[7..].contains(&b'R')
-    });
+    let is_seen = headers
+        .into_iter()
+        .any(|line| line.len() > 7 && line[..7].eq_ignore_ascii_case(b"status:") && line[7..].contains(&b'R'));
     Found { raw, received_at_us: None, keywords: if is_seen { vec!["$seen"] } else { Vec::new() } }
 }
 
@@ -100,7 +100,8 @@ mod tests {
     fn messages_are_cut_at_from_lines_and_unquoted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("box");
-        let text = "From a@x Mon\nSubject: 1\nStatus: RO\n\n>From here\n>>From there\n\nFrom b@x Mon\nSubject: 2\n\nFrom me\n";
+        let text =
+            "From a@x Mon\nSubject: 1\nStatus: RO\n\n>From here\n>>From there\n\nFrom b@x Mon\nSubject: 2\n\nFrom me\n";
         std::fs::write(&path, text).unwrap();
         assert!(is_mbox(&path).unwrap());
         let (total, messages) = open(&path).unwrap();
