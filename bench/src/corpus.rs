@@ -16,7 +16,7 @@ use crate::peer::{PASSWORD, Peer};
 
 const CONNECTIONS: usize = 50;
 /// A marked message is followed to the mailbox this often while the corpus flows.
-const PROBE_EVERY: Duration = Duration::from_millis(100);
+const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 pub fn run(millrace: &Path, folder: &Path) -> anyhow::Result<()> {
     let messages = Arc::new(read(folder).context("fetch the corpus first: just corpus")?);
@@ -110,7 +110,7 @@ fn wait_for(jmap: &Jmap, sent: usize) -> anyhow::Result<usize> {
             return Ok(total);
         }
         anyhow::ensure!(last.1.elapsed() < Duration::from_secs(60), "stuck at {total} of {sent} emails");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 
@@ -131,7 +131,7 @@ fn probe(jmap: &Jmap, smtp: SocketAddr, done: &AtomicBool) -> anyhow::Result<(Ve
             let expected = if filter == json!({}) { number + 1 } else { 1 };
             while jmap.total(filter.clone())? < expected {
                 anyhow::ensure!(accepted.elapsed() < Duration::from_secs(120), "{word} never showed for {filter}");
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(5));
             }
             latencies.push(accepted.elapsed());
         }

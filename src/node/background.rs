@@ -4,8 +4,9 @@
 use anyhow::Context;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How much more willingly these threads give way (`nice(2)`): about a third of the weight of the others.
-const NICENESS: i32 = 5;
+/// How willingly these threads give way (`nice(2)`): with 15 they get a tenth of two cores that reception keeps busy,
+/// and all of them once it does not.
+const NICENESS: i32 = 15;
 
 pub struct Background(Option<Runtime>);
 
@@ -14,7 +15,8 @@ impl Background {
     /// When no threads can be started.
     pub fn start() -> anyhow::Result<Self> {
         let give_way = || {
-            if let Err(error) = rustix::process::nice(NICENESS) {
+            // Of the calling thread, which is what Linux means by no process (setpriority(2)).
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                 tracing::debug!(%error, "screening runs at the priority of everything else");
             }
         };

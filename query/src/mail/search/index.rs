@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::StrColumn;
 use tantivy::directory::MmapDirectory;
-use tantivy::indexer::IndexWriterOptions;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::Schema;
 use tantivy::{DocId, Index, IndexReader, IndexWriter, ReloadPolicy, Score, SegmentOrdinal, SegmentReader};
 
@@ -63,6 +63,9 @@ pub struct Search {
     pub(super) turn: Turn,
 }
 
+/// Emails of the smallest segments that merging tells apart by size.
+const SMALLEST_LAYER: u32 = 256;
+
 impl Search {
     /// Opens the index under `dir`, or makes an empty one: also when what is there was made by a version with other
     /// fields or terms, since an indexer fills it again.
@@ -110,7 +113,13 @@ impl Search {
             .num_merge_threads(1)
             .memory_budget_per_thread(self.options.writer_bytes)
             .build();
-        Ok(self.index.writer_with_options(options)?)
+        let writer = self.index.writer_with_options(options)?;
+        // A commit makes a segment of some hundred emails. Layers that begin there merge an email once a layer, where
+        // the default of 10,000 would merge a growing segment again with every eight commits.
+        let mut policy = LogMergePolicy::default();
+        policy.set_min_layer_size(SMALLEST_LAYER);
+        writer.set_merge_policy(Box::new(policy));
+        Ok(writer)
     }
 
     /// The positions that the last commit reached.

@@ -19,6 +19,8 @@ pub const GROUP: &str = "search";
 
 const POLL: Duration = Duration::from_millis(100);
 const MAX_POLL_RECORDS: usize = 200;
+/// With more waiting in the log, commits are this much rarer: they cost the time that would catch up.
+const BEHIND: u32 = 5;
 /// Bodies held at a time while they are read and parsed.
 pub(super) const MAX_HELD_BYTES: usize = 16 << 20;
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
@@ -85,6 +87,7 @@ impl Indexer {
             writer: Some(self.search.writer()?),
             positions,
             uncommitted: 0,
+            is_behind: false,
             last_commit: Instant::now(),
         };
         let is_done = |consumer: &dyn Consumer| {
@@ -118,6 +121,8 @@ struct Following {
     /// What the next commit says.
     positions: Positions,
     uncommitted: usize,
+    /// Whether the last poll was full: more waits in the log.
+    is_behind: bool,
     last_commit: Instant,
 }
 
@@ -125,11 +130,13 @@ impl Following {
     /// Polls once, indexes what came, and commits when it is time.
     async fn step(&mut self) -> Result<(), SearchError> {
         let options = self.search.options;
-        let left = options.commit_interval.saturating_sub(self.last_commit.elapsed());
+        let interval = options.commit_interval * if self.is_behind { BEHIND } else { 1 };
+        let left = interval.saturating_sub(self.last_commit.elapsed());
         let wait = if self.uncommitted > 0 { left.min(POLL) } else { POLL };
         let records = self.consumer.poll(MAX_POLL_RECORDS, wait).await?;
+        self.is_behind = records.len() == MAX_POLL_RECORDS;
         self.index(records).await?;
-        let is_due = self.last_commit.elapsed() >= options.commit_interval;
+        let is_due = self.last_commit.elapsed() >= interval;
         if self.uncommitted > 0 && (is_due || self.uncommitted >= options.max_uncommitted) {
             self.commit().await?;
         }

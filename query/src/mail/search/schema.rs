@@ -41,10 +41,10 @@ pub(super) struct Document {
 impl Fields {
     pub(super) fn new() -> (Schema, Self) {
         let mut builder = Schema::builder();
-        let raw = STRING.set_fast("raw");
+        let column = TextOptions::default().set_fast("raw");
         let account = builder.add_text_field("account", STRING);
         let key = builder.add_text_field("key", STRING);
-        builder.add_text_field(EMAIL_ID, raw);
+        builder.add_text_field(EMAIL_ID, column);
         // Nothing is ranked, so that no lengths of fields are kept; positions are for phrases.
         let indexing = TextFieldIndexing::default()
             .set_tokenizer(tokenizer::NAME)
