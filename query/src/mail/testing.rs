@@ -90,14 +90,12 @@ impl World {
 
     /// As after a kill, wherever it hits.
     pub(crate) async fn kill(&mut self) {
-        for task in
-            [self.lander.take().map(|task| task.abort_handle()), self.indexer.take().map(|task| task.abort_handle())]
-        {
-            if let Some(task) = task {
-                task.abort();
-                while !task.is_finished() {
-                    tokio::task::yield_now().await;
-                }
+        let lander = self.lander.take().map(|task| task.abort_handle());
+        let indexer = self.indexer.take().map(|task| task.abort_handle());
+        for task in [lander, indexer].into_iter().flatten() {
+            task.abort();
+            while !task.is_finished() {
+                tokio::task::yield_now().await;
             }
         }
         self.shutdown = CancellationToken::new();
