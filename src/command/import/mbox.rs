@@ -48,7 +48,8 @@ impl Reader {
                 self.is_done = true;
                 return Ok(raw);
             }
-            if line.starts_with(b"From ") && (raw.is_empty() || raw.ends_with(b"\n\n") || raw.ends_with(b"\r\n\r\n")) {
+            let is_after_blank = raw.is_empty() || raw.ends_with(b"\n\n") || raw.ends_with(b"\r\n\r\n");
+            if is_after_blank && is_from_line(&line) {
                 return Ok(raw);
             }
             let quotes = line.iter().take_while(|byte| **byte == b'>').count();
@@ -77,6 +78,14 @@ impl Iterator for Reader {
     }
 }
 
+/// Whether a line separates messages: `From `, an address, and a date with a time of day (RFC 4155). A sentence that
+/// begins with From is none.
+fn is_from_line(line: &[u8]) -> bool {
+    let is_time = |word: &[u8]| word.len() >= 4 && word[0].is_ascii_digit() && word.contains(&b':');
+    let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    line.starts_with(b"From ") && words.skip(2).any(is_time)
+}
+
 /// Cuts the blank line before the next `From ` off, and reads `Status:` as mail programs leave it.
 fn found(mut raw: Vec<u8>) -> Found {
     if raw.ends_with(b"\r\n\r\n") {
@@ -100,8 +109,7 @@ mod tests {
     fn messages_are_cut_at_from_lines_and_unquoted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("box");
-        let text =
-            "From a@x Mon\nSubject: 1\nStatus: RO\n\n>From here\n>>From there\n\nFrom b@x Mon\nSubject: 2\n\nFrom me\n";
+        let text = "From a@x Mon Nov 23 10:00:00 2026\nSubject: 1\nStatus: RO\n\n>From here\n>>From there\n\nFrom b@x Mon Nov 23 10:00:01 2026\nSubject: 2\n\nFrom me\n";
         std::fs::write(&path, text).unwrap();
         assert!(is_mbox(&path).unwrap());
         let (total, messages) = open(&path).unwrap();
