@@ -118,6 +118,19 @@ impl Client {
     }
 }
 
+/// A text as one segment of a path (RFC 3986 section 2.3): addresses may hold `%`, `/`, `?` and `#`.
+pub fn segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
+}
+
 /// A bar on standard error, hidden when that is no terminal.
 pub fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::new(0);

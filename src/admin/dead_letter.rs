@@ -15,11 +15,16 @@ use crate::node::Node;
 /// Bytes of a message that `show` gives.
 const SHOWN_BYTES: usize = 4096;
 
-/// A dead letter is open until its message, or the recipient that it speaks of, has been delivered after all.
+/// A dead letter is open until its message, or the recipient that it speaks of, has been delivered after all. Of those
+/// that speak of the same, the newest counts: the others were tried again.
 const OPEN: &str = "\
-    SELECT concat(cast(d.log_partition AS varchar), '-', cast(d.log_offset AS varchar)) AS id, d.* FROM dead_letter d \
-    WHERE d.message_id IS NULL OR NOT EXISTS (SELECT 1 FROM delivery e WHERE e.message_id = d.message_id \
-      AND (d.recipient IS NULL OR d.recipient = concat(e.account_id, ' ', e.recipient)))";
+    WITH letters AS (\
+      SELECT concat(cast(log_partition AS varchar), '-', cast(log_offset AS varchar)) AS id, *, \
+        row_number() OVER (PARTITION BY coalesce(message_id, concat(topic, log_partition, '-', log_offset)), recipient \
+          ORDER BY log_offset DESC) AS age FROM dead_letter) \
+    SELECT d.* EXCEPT (age) FROM letters d WHERE d.age = 1 AND (d.message_id IS NULL OR NOT EXISTS (\
+      SELECT 1 FROM delivery e WHERE e.message_id = d.message_id \
+      AND (d.recipient IS NULL OR d.recipient = concat(e.account_id, ' ', e.recipient))))";
 
 async fn rows(node: &Node, sql: &str) -> Result<Vec<Value>, AdminError> {
     let (schema, batches) = node.sql.query_with_schema(sql).await.map_err(AdminError::internal)?;
@@ -78,6 +83,12 @@ async fn record(node: &Node, letter: &Value) -> Result<NewRecord, AdminError> {
 /// Appends the record again, narrowed to the recipient where only one of them failed.
 pub async fn retry(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<()>, AdminError> {
     let letter = find(&node, &id).await?;
+    let open = rows(&node, OPEN).await?;
+    if !open.iter().any(|open| open["id"] == id.as_str()) {
+        return Err(AdminError::bad_request(format!(
+            "{id} was tried again already; `millrace dead-letter list` shows what is open"
+        )));
+    }
     let record = match letter["message_id"].as_str() {
         Some(message_id) => reception(&node, message_id, letter["recipient"].as_str()).await?,
         None => record(&node, &letter).await?,

@@ -49,7 +49,9 @@ pub async fn message(
     let digest = blake3::hash(&content).to_hex().to_string();
     let email_id = email_id(&account, &digest);
     let view = node.mailboxes.view(&account.id).await.map_err(AdminError::internal)?;
-    if view.get(&email_id).is_some() {
+    // What was taken a moment ago may not be in the view yet.
+    let is_known = view.get(&email_id).is_some() || !node.importing.lock().insert(email_id.clone());
+    if is_known {
         return Ok(Json(Imported { email_id, is_new: false }));
     }
     let received_at_us = received.received_at_us.unwrap_or_else(|| sent_at_us(&node, &content));
@@ -127,6 +129,7 @@ pub async fn finish(
     Ok(progress::respond("screening", move |progress| async move {
         let visible = wait_until_visible(&node, &account, &emails.emails, &progress).await?;
         set_keywords(&node, &account, &emails.emails).await?;
+        node.importing.lock().clear();
         Ok(json!({ "visible": visible }))
     }))
 }
@@ -160,7 +163,9 @@ async fn wait_until_visible(
 
 async fn set_keywords(node: &Node, account: &Account, emails: &[Email]) -> anyhow::Result<()> {
     let view = node.mailboxes.view(&account.id).await?;
-    let patches = emails.iter().filter(|email| !email.keywords.is_empty() && view.get(&email.email_id).is_some());
+    // An email that was changed since it came keeps what its owner made of it.
+    let is_untouched = |id: &str| view.get(id).is_some_and(|version| version.seq == version.created_seq);
+    let patches = emails.iter().filter(|email| !email.keywords.is_empty() && is_untouched(&email.email_id));
     let patches: Vec<_> = patches
         .map(|email| {
             let keywords = email.keywords.iter().map(|keyword| (keyword.clone(), true)).collect();

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::print_columns;
-use crate::admin::client::Client;
+use crate::admin::client::{Client, segment};
 use crate::cli::Account;
 
 pub async fn run(client: &Client, command: Account) -> anyhow::Result<()> {
@@ -14,8 +14,8 @@ pub async fn run(client: &Client, command: Account) -> anyhow::Result<()> {
         Account::Add { address, password_stdin, quota } => add(client, &address, password_stdin, quota).await,
         Account::List => list(client).await,
         Account::Remove { address } => {
-            client.delete(&format!("/accounts/{address}")).await?;
-            println!("removed {address}");
+            client.delete(&format!("/accounts/{}", segment(&address))).await?;
+            println!("removed {address}: it takes no more mail; what it had stays in the tables");
             Ok(())
         }
         Account::Alias { alias, accounts } => {

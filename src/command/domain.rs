@@ -1,6 +1,6 @@
 //! `millrace domain`.
 
-use crate::admin::client::Client;
+use crate::admin::client::{Client, segment};
 use crate::cli::Domain;
 
 pub async fn run(client: &Client, command: Domain) -> anyhow::Result<()> {
@@ -14,7 +14,7 @@ pub async fn run(client: &Client, command: Domain) -> anyhow::Result<()> {
             domains.iter().for_each(|domain| println!("{domain}"));
         }
         Domain::Remove { name } => {
-            client.delete(&format!("/domains/{name}")).await?;
+            client.delete(&format!("/domains/{}", segment(&name))).await?;
             println!("no more mail is taken for {name}");
         }
     }

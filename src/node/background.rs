@@ -4,9 +4,9 @@
 use anyhow::Context;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How willingly these threads give way (`nice(2)`): with 15 they get a tenth of two cores that reception keeps busy,
-/// and all of them once it does not.
-const NICENESS: i32 = 15;
+/// How willingly these threads give way (`nice(2)`): all the way. They get a twentieth of two cores that reception
+/// keeps busy, and all of them once it does not.
+const NICENESS: i32 = 19;
 
 pub struct Background(Option<Runtime>);
 

@@ -15,6 +15,7 @@ mod recipients;
 mod restartable;
 mod role;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub struct Node {
     pub search: Arc<Search>,
     pub sql: Arc<SqlEngine>,
     pub stages: Arc<Stages>,
+    /// Ids of messages that imports have brought in and not finished.
+    pub importing: Mutex<HashSet<String>>,
     /// Whether the data directory was empty.
     pub is_new: bool,
     tasks: Mutex<JoinSet<anyhow::Result<&'static str>>>,
@@ -99,6 +102,7 @@ impl Node {
             search,
             sql,
             stages,
+            importing: Mutex::default(),
             is_new,
             tasks: Mutex::default(),
             edges: CancellationToken::new(),

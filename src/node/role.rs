@@ -70,7 +70,11 @@ async fn reception(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr
     options.limits.max_connections = smtp.max_connections;
     options.limits.max_connections_per_address = smtp.max_connections_per_address;
     options.tls = Some(certificate(&node.config)?);
-    let recipients = LocalRecipients { directory: node.directory.clone(), mailboxes: node.mailboxes.clone() };
+    let recipients = LocalRecipients {
+        directory: node.directory.clone(),
+        mailboxes: node.mailboxes.clone(),
+        server_name: smtp.server_name.clone(),
+    };
     let (log, blobs) = (node.storage.log.clone(), node.storage.blobs.clone());
     let reception = Arc::new(Reception::new(log, blobs, Arc::new(recipients), options)?);
     let shutdown = node.edges.clone();

@@ -38,5 +38,5 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 
 fn read(file: PathBuf) -> anyhow::Result<Found> {
     let raw = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-    Ok(Found { raw, received_at_us: None, keywords: Vec::new() })
+    Ok(Found { name: file.display().to_string(), raw, received_at_us: None, keywords: Vec::new() })
 }

@@ -39,9 +39,9 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 fn read(file: PathBuf) -> anyhow::Result<Found> {
     let raw = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
     let modified = std::fs::metadata(&file)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let keywords = name.rsplit_once(":2,").map(|(_, flags)| keywords(flags)).unwrap_or_default();
-    Ok(Found { raw, received_at_us: Some(modified.as_micros() as i64), keywords })
+    Ok(Found { name, raw, received_at_us: Some(modified.as_micros() as i64), keywords })
 }
 
 fn keywords(flags: &str) -> Vec<&'static str> {

@@ -25,6 +25,7 @@ pub fn open(path: &Path) -> anyhow::Result<(u64, Messages)> {
 struct Reader {
     lines: BufReader<File>,
     name: String,
+    messages: u64,
     is_done: bool,
 }
 
@@ -34,7 +35,7 @@ impl Reader {
         let mut lines = BufReader::with_capacity(1 << 16, file);
         let mut first = Vec::new();
         lines.read_until(b'\n', &mut first)?;
-        Ok(Self { lines, name: path.display().to_string(), is_done: false })
+        Ok(Self { lines, name: path.display().to_string(), messages: 0, is_done: false })
     }
 
     /// The lines up to the next `From ` line.
@@ -67,7 +68,10 @@ impl Iterator for Reader {
         while !self.is_done {
             match self.message() {
                 Ok(raw) if raw.is_empty() => {}
-                Ok(raw) => return Some(Ok(found(raw))),
+                Ok(raw) => {
+                    self.messages += 1;
+                    return Some(Ok(found(raw, format!("message {} of {}", self.messages, self.name))));
+                }
                 Err(error) => {
                     self.is_done = true;
                     return Some(Err(error));
@@ -87,7 +91,7 @@ fn is_from_line(line: &[u8]) -> bool {
 }
 
 /// Cuts the blank line before the next `From ` off, and reads `Status:` as mail programs leave it.
-fn found(mut raw: Vec<u8>) -> Found {
+fn found(mut raw: Vec<u8>, name: String) -> Found {
     if raw.ends_with(b"\r\n\r\n") {
         raw.truncate(raw.len() - 2);
     } else if raw.ends_with(b"\n\n") {
@@ -97,7 +101,7 @@ fn found(mut raw: Vec<u8>) -> Found {
     let is_seen = headers
         .into_iter()
         .any(|line| line.len() > 7 && line[..7].eq_ignore_ascii_case(b"status:") && line[7..].contains(&b'R'));
-    Found { raw, received_at_us: None, keywords: if is_seen { vec!["$seen"] } else { Vec::new() } }
+    Found { name, raw, received_at_us: None, keywords: if is_seen { vec!["$seen"] } else { Vec::new() } }
 }
 
 #[cfg(test)]

@@ -8,16 +8,18 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use axum::body::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::admin::client::{Client, progress_bar};
+use crate::admin::client::{Client, progress_bar, segment};
 
 /// Messages that are on their way at once: they share the syncs of the log.
 const IN_FLIGHT: usize = 32;
 
 /// A message found on disk.
 pub struct Found {
+    /// The file, for people.
+    pub name: String,
     pub raw: Vec<u8>,
     /// When it was received, where the source tells; microseconds since 1970 UTC.
     pub received_at_us: Option<i64>,
@@ -34,18 +36,28 @@ pub async fn run(client: &Client, path: &Path, address: &str) -> anyhow::Result<
     bar.set_length(total);
     let sent = futures::stream::iter(messages).map(|found| send(client, address, found));
     let mut sent = sent.buffer_unordered(IN_FLIGHT);
-    let (mut ids, mut present) = (Vec::new(), 0_u64);
-    while let Some((id, is_new, keywords)) = sent.try_next().await? {
+    let (mut ids, mut present, mut failed) = (Vec::new(), 0_u64, 0_u64);
+    while let Some(outcome) = sent.next().await {
         bar.inc(1);
-        present += u64::from(!is_new);
-        if is_new {
-            ids.push(json!({ "email_id": id, "keywords": keywords }));
+        match outcome {
+            Ok((id, is_new, keywords)) => {
+                present += u64::from(!is_new);
+                ids.push(json!({ "email_id": id, "keywords": keywords }));
+            }
+            Err(error) => {
+                failed += 1;
+                bar.suspend(|| eprintln!("left out: {error:#}"));
+            }
         }
     }
     bar.finish_and_clear();
-    let imported = ids.len();
-    let _: Value = client.work(&format!("/import/{address}/finish"), &json!({ "emails": ids })).await?;
+    let imported = ids.len() as u64 - present;
+    if !ids.is_empty() {
+        let path = format!("/import/{}/finish", segment(address));
+        let _: Value = client.work(&path, &json!({ "emails": ids })).await?;
+    }
     println!("imported {imported} messages into {address}; {present} were there already");
+    ensure!(failed == 0, "{failed} messages were left out, see above; mend them and repeat the import");
     Ok(())
 }
 
@@ -56,8 +68,8 @@ async fn send(
 ) -> anyhow::Result<(String, bool, Vec<&'static str>)> {
     let found = found?;
     let query = found.received_at_us.map(|at| format!("?received_at_us={at}")).unwrap_or_default();
-    let path = format!("/import/{address}/message{query}");
-    let answer: Value = client.post_bytes(&path, Bytes::from(found.raw)).await?;
+    let path = format!("/import/{}/message{query}", segment(address));
+    let answer: Value = client.post_bytes(&path, Bytes::from(found.raw)).await.with_context(|| found.name.clone())?;
     let id = answer["email_id"].as_str().context("the node gave an answer that is not understood")?;
     Ok((id.to_owned(), answer["is_new"] == true, found.keywords))
 }
