@@ -27,6 +27,7 @@ const OPEN: &str = "\
       AND (d.recipient IS NULL OR d.recipient = concat(e.account_id, ' ', e.recipient))))";
 
 async fn rows(node: &Node, sql: &str) -> Result<Vec<Value>, AdminError> {
+    node.begun().await.map_err(AdminError::internal)?;
     let (schema, batches) = node.sql.query_with_schema(sql).await.map_err(AdminError::internal)?;
     let mut text = Vec::new();
     write_batches(Format::Json, &schema, &batches, &mut text).map_err(AdminError::internal)?;

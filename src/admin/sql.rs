@@ -22,6 +22,7 @@ pub struct Query {
 
 pub async fn query(State(node): State<Arc<Node>>, Json(query): Json<Query>) -> Result<Response, AdminError> {
     let format: Format = query.format.parse().map_err(AdminError::bad_request)?;
+    node.begun().await.map_err(AdminError::internal)?;
     let (schema, batches) = node.sql.query_with_schema(&query.sql).await.map_err(AdminError::bad_request)?;
     let mut bytes = Vec::new();
     write_batches(format, &schema, &batches, &mut bytes).map_err(AdminError::bad_request)?;

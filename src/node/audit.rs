@@ -19,6 +19,7 @@ impl Node {
     /// # Errors
     /// When log or tables cannot be read.
     pub async fn audit(&self, bodies: bool, progress: impl FnMut(u64, u64) + Send) -> anyhow::Result<AuditReport> {
+        self.begun().await?;
         let mut screened_to = Positions::new();
         for partition in 0..self.storage.log.partitions(Topic::Reception) {
             let to = self.storage.log.committed(RECEPTION_PIPELINE, Topic::Reception, partition).await?;

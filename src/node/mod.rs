@@ -43,6 +43,9 @@ pub use role::Role;
 /// How long the parts may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// How long the lander may take to begin after a start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A running Millrace.
 pub struct Node {
     pub config: Config,
@@ -184,6 +187,26 @@ impl Node {
             anyhow::Ok(())
         };
         tokio::time::timeout(STOP_TIMEOUT, end).await.context("some parts did not end in time")?
+    }
+
+    /// Waits until the lander has begun on every partition: before, nobody can say what the tables do not have yet.
+    ///
+    /// # Errors
+    /// When no lander runs here, or it does not begin in time.
+    pub async fn begun(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.lander.is_running().await,
+            "this node runs no lander, and cannot tell what has not landed; ask a node that runs `lander` or `up`"
+        );
+        let begun = async {
+            for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
+                while self.storage.hot.applied_to(partition).await?.is_none() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(START_TIMEOUT, begun).await.context("the lander does not begin; see the node's log")?
     }
 
     /// Receptions that screening has not processed, and changes that are not visible yet.
