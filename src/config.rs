@@ -1,14 +1,18 @@
 //! The configuration: one struct, from a TOML file and `MILLRACE_…` variables, over defaults that need nothing.
 //!
 //! Order, the first that says something wins: command line, environment, file, default. `millrace.example.toml` shows
-//! every key with its default; a test holds it against this struct.
+//! every key with its default; a test holds it against this struct. What a file says and nobody understands ([`keys`])
+//! and numbers that nothing could work with ([`ranges`]) are refused.
+
+mod keys;
+mod ranges;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use confique::Config as _;
 use confique::toml::FormatOptions;
+use confique::{Config as _, File, FileFormat};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, confique::Config)]
@@ -16,6 +20,11 @@ pub struct Config {
     /// Where everything is kept: log, bodies, tables, search index, certificates.
     #[config(env = "MILLRACE_DATA_DIR", default = "./millrace-data")]
     pub data_dir: PathBuf,
+
+    /// Free bytes on the disk of the data directory below which no mail is taken (SMTP answers 452). What has been
+    /// taken needs them to be screened, landed and merged.
+    #[config(env = "MILLRACE_MIN_FREE_BYTES", default = 268435456)]
+    pub min_free_bytes: u64,
 
     /// Mail from other servers.
     #[config(nested)]
@@ -144,14 +153,23 @@ impl Config {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// When the file is missing or a value is none of its kind; the message names file and key.
+    /// When the file is missing or has keys that are none, or a value is none of its kind or out of its range; the
+    /// message names file and key.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        Self::read(file).context("the configuration cannot be used")
+    }
+
+    fn read(path: Option<&Path>) -> anyhow::Result<Self> {
         let mut builder = Self::builder().env();
-        if let Some(file) = file {
-            anyhow::ensure!(file.exists(), "the configuration {} does not exist", file.display());
-            builder = builder.file(file);
+        if let Some(path) = path {
+            let file = File::with_format(path, FileFormat::Toml).required();
+            // Before the values: a key in the wrong place says more than the value that it seems to lack.
+            keys::check(&file, &path.display().to_string(), &Self::META)?;
+            builder = builder.preloaded(file.load()?);
         }
-        builder.load().context("the configuration cannot be used")
+        let config = builder.load()?;
+        ranges::check(&config)?;
+        Ok(config)
     }
 }
 
@@ -171,9 +189,62 @@ mod tests {
         assert_eq!(shown, example(), "write it anew with `millrace config example > millrace.example.toml`");
     }
 
+    fn refusal_of(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.toml");
+        std::fs::write(&file, text).unwrap();
+        let error = Config::load(Some(&file)).unwrap_err();
+        format!("{error:#}").replace(&folder.path().display().to_string(), "")
+    }
+
     #[test]
     fn a_missing_file_is_named() {
         let error = Config::load(Some(Path::new("/nowhere/m.toml"))).unwrap_err();
-        assert!(error.to_string().contains("/nowhere/m.toml"));
+        assert!(format!("{error:#}").contains("/nowhere/m.toml"), "{error:#}");
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_are_refused_with_the_one_that_was_meant() {
+        let refusal = refusal_of("partitions = 2\n[landing]\ninterval_s = 5\nintervall_s = 3\n[colours]\nred = 1\n");
+        for part in [
+            "/m.toml has keys",
+            "landing.intervall_s (perhaps landing.interval_s is meant)",
+            "colours",
+            "log.partitions",
+        ] {
+            assert!(refusal.contains(part), "{part}: {refusal}");
+        }
+        assert!(!refusal.contains("colours ("), "{refusal}");
+    }
+
+    #[test]
+    fn values_of_another_kind_or_out_of_range_are_refused() {
+        for (text, parts) in [
+            ("[landing]\ninterval_s = 0\n", ["landing.interval_s", "is 0", "1 to 3600"]),
+            ("[smtp]\nmax_message_bytes = 0\n", ["smtp.max_message_bytes", "is 0", "65536 to"]),
+            ("[landing]\ninterval_s = \"soon\"\n", ["/m.toml", "interval_s", "soon"]),
+            ("[landing]\ninterval_s = -1\n", ["/m.toml", "interval_s", "-1"]),
+            ("landing = 3\n", ["/m.toml", "landing", "3"]),
+            ("[smtp]\nlisten = \"here\"\n", ["/m.toml", "listen", "here"]),
+            ("[smtp\n", ["/m.toml", "line 1", "[smtp"]),
+        ] {
+            let refusal = refusal_of(text);
+            for part in parts {
+                assert!(refusal.contains(part), "{text} misses {part}: {refusal}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_file_with_every_key_said_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("every.conf");
+        let example = example();
+        let keys = example.lines().filter(|line| !line.ends_with(" ="));
+        let said: Vec<_> =
+            keys.map(|line| if line.contains(" = ") { line.trim_start_matches('#') } else { line }).collect();
+        std::fs::write(&file, said.join("\n")).unwrap();
+        let config = Config::load(Some(&file)).unwrap();
+        assert_eq!((config.log.partitions, config.landing.interval_s), (4, 30));
     }
 }

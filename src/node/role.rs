@@ -177,9 +177,11 @@ fn metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(builder.install_recorder()?)
 }
 
-/// The log's topics, retention and the window of first-seen, as configured.
+/// The reserve on disk, the log's topics, retention and the window of first-seen, as configured.
 pub fn storage_options(config: &Config) -> StorageOptions {
     let mut options = StorageOptions::default();
+    options.log.min_free_bytes = config.min_free_bytes;
+    options.packs.min_free_bytes = config.min_free_bytes;
     for topic in Topic::ALL.into_iter().filter(|topic| !topic.is_compacted()) {
         let topic = options.log.topic_mut(topic);
         topic.partitions = config.log.partitions;
