@@ -8,11 +8,12 @@ use crate::Address;
 #[async_trait]
 pub trait Recipients: Send + Sync {
     /// Resolves an address of RCPT: aliases expanded, plus-tags and case as the directory has it.
-    /// `<Postmaster>` without a domain comes as `postmaster@` our server name.
+    /// `<Postmaster>` without a domain comes as `postmaster@` our server name. `size_bytes` is the size that was declared
+    /// with MAIL (RFC 1870), for those who keep quotas.
     ///
     /// # Errors
     /// [`Unavailable`] when the directory cannot answer now; the client is told to try again.
-    async fn resolve(&self, address: &Address) -> Result<Resolution, Unavailable>;
+    async fn resolve(&self, address: &Address, size_bytes: Option<u64>) -> Result<Resolution, Unavailable>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Resolution {
     UnknownUser,
     /// The domain is not ours.
     NotLocal,
-    /// The user has no room left.
+    /// The user has no room for the message.
     OverQuota,
 }
 

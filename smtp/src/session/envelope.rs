@@ -16,6 +16,8 @@ use crate::session::{Session, Step};
 pub(super) struct Transaction {
     pub(super) reverse_path: Option<Address>,
     pub(super) is_smtputf8: bool,
+    /// As declared with MAIL.
+    size_bytes: Option<u64>,
     /// Addresses that were accepted, as given.
     pub(super) forward_path: Vec<String>,
     /// `account address`, each account once.
@@ -58,6 +60,7 @@ impl Session {
         self.transaction = Some(Transaction {
             reverse_path,
             is_smtputf8: parameters.is_smtputf8,
+            size_bytes: parameters.size_bytes,
             forward_path: Vec::new(),
             recipients: Vec::new(),
             accounts: HashSet::new(),
@@ -81,7 +84,7 @@ impl Session {
         if !address.is_ascii() && !transaction.is_smtputf8 {
             return Ok(reply::RECIPIENT_NEEDS_UTF8);
         }
-        let resolving = self.reception.recipients.resolve(&address);
+        let resolving = self.reception.recipients.resolve(&address, transaction.size_bytes);
         let resolved = timeout(self.reception.options.timeouts.resolve, resolving).await;
         Ok(match resolved {
             Ok(Ok(Resolution::Accounts(accounts))) if !accounts.is_empty() => {

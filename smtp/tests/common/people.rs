@@ -7,7 +7,7 @@ pub struct People;
 
 #[async_trait]
 impl Recipients for People {
-    async fn resolve(&self, address: &Address) -> Result<Resolution, Unavailable> {
+    async fn resolve(&self, address: &Address, size_bytes: Option<u64>) -> Result<Resolution, Unavailable> {
         let domain = address.domain().to_ascii_lowercase();
         if !["millrace.test", "mx.millrace.test", "[127.0.0.1]"].contains(&domain.as_str()) {
             return Ok(Resolution::NotLocal);
@@ -19,7 +19,9 @@ impl Recipients for People {
             "team" => &["alice1", "bob1"],
             "사용자" => &["user1"],
             "many" => return Ok(Resolution::Accounts(vec![local_part.replace('+', "")])),
-            "full" => return Ok(Resolution::OverQuota),
+            // Has room for 1,000 bytes.
+            "small" if size_bytes.unwrap_or_default() <= 1000 => &["small1"],
+            "full" | "small" => return Ok(Resolution::OverQuota),
             "down" => return Err(Unavailable("the directory is down".into())),
             "stuck" => std::future::pending().await,
             _ => return Ok(Resolution::UnknownUser),
