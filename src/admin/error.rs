@@ -22,6 +22,11 @@ impl AdminError {
         Self { status: StatusCode::NOT_FOUND, message: message.to_string() }
     }
 
+    /// What the node cannot do as it was started.
+    pub fn conflict(message: impl ToString) -> Self {
+        Self { status: StatusCode::CONFLICT, message: message.to_string() }
+    }
+
     pub fn internal(message: impl ToString) -> Self {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.to_string() }
     }

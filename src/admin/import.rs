@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::error::AdminError;
 use super::progress::{self, Progress};
-use crate::node::Node;
+use crate::node::{Node, Role};
 
 /// Emails whose keywords are set in one change.
 const CHUNK: usize = 500;
@@ -32,6 +32,13 @@ pub struct Received {
 pub struct Imported {
     email_id: String,
     is_new: bool,
+}
+
+/// Says whether mail can be imported into this account, before any of it is sent.
+pub async fn check(State(node): State<Arc<Node>>, Path(address): Path<String>) -> Result<Json<()>, AdminError> {
+    node.require(&[Role::Pipelines, Role::Lander]).map_err(AdminError::conflict)?;
+    node.directory.account_of(&address)?;
+    Ok(Json(()))
 }
 
 /// Appends one message to the reception topic, unless the account has it.

@@ -29,6 +29,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/dead-letters/{id}", get(dead_letter::show))
         .route("/dead-letters/{id}/retry", post(dead_letter::retry))
         .route("/rebuild/{what}", post(rebuild::rebuild))
+        .route("/import/{account}", get(import::check))
         .route("/import/{account}/message", post(import::message).layer(DefaultBodyLimit::max(message_limit)))
         .route("/import/{account}/finish", post(import::finish).layer(DefaultBodyLimit::max(1 << 30)))
         .with_state(node)

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::error::AdminError;
 use super::progress;
-use crate::node::Node;
+use crate::node::{Node, Role};
 
 #[derive(Deserialize)]
 pub struct Query {
@@ -22,6 +22,7 @@ pub struct Query {
 
 pub async fn query(State(node): State<Arc<Node>>, Json(query): Json<Query>) -> Result<Response, AdminError> {
     let format: Format = query.format.parse().map_err(AdminError::bad_request)?;
+    node.require(&[Role::Lander]).map_err(AdminError::conflict)?;
     node.begun().await.map_err(AdminError::internal)?;
     let (schema, batches) = node.sql.query_with_schema(&query.sql).await.map_err(AdminError::bad_request)?;
     let mut bytes = Vec::new();

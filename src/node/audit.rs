@@ -8,7 +8,7 @@ use millrace_schemas::Topic;
 use millrace_storage::Log;
 
 use super::Node;
-use super::role::RECEPTION_PIPELINE;
+use super::role::{RECEPTION_PIPELINE, Role};
 
 /// How long mail that was screened a moment ago may take to be visible.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,6 +19,7 @@ impl Node {
     /// # Errors
     /// When log or tables cannot be read.
     pub async fn audit(&self, bodies: bool, progress: impl FnMut(u64, u64) + Send) -> anyhow::Result<AuditReport> {
+        self.require(&[Role::Lander])?;
         self.begun().await?;
         let mut screened_to = Positions::new();
         for partition in 0..self.storage.log.partitions(Topic::Reception) {

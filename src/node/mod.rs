@@ -5,10 +5,12 @@
 //! - [`background`]: threads that give way to reception and reading
 //! - [`maintenance`]: retention and the like
 //! - [`restartable`]: a part that can be stopped and started again
+//! - [`health`]: whether it can do what it is there for
 //! - [`audit`], [`rebuild`]: what operators ask of a running node
 
 mod audit;
 mod background;
+mod health;
 mod maintenance;
 mod rebuild;
 mod recipients;
@@ -18,7 +20,7 @@ mod role;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -33,6 +35,7 @@ use millrace_udfs::Stages;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::config::Config;
 use background::Background;
@@ -56,10 +59,14 @@ pub struct Node {
     pub search: Arc<Search>,
     pub sql: Arc<SqlEngine>,
     pub stages: Arc<Stages>,
+    /// Held while a dead letter is tried again, so that it is tried once.
+    pub retrying: tokio::sync::Mutex<()>,
     /// Ids of messages that imports have brought in and not finished.
     pub importing: Mutex<HashSet<String>>,
     /// Whether the data directory was empty.
     pub is_new: bool,
+    /// What was asked to run here, once it is started.
+    roles: OnceLock<Vec<Role>>,
     tasks: Mutex<JoinSet<anyhow::Result<&'static str>>>,
     /// Ends the edges: no more mail, no more requests.
     edges: CancellationToken,
@@ -105,8 +112,10 @@ impl Node {
             search,
             sql,
             stages,
+            retrying: tokio::sync::Mutex::default(),
             importing: Mutex::default(),
             is_new,
+            roles: OnceLock::new(),
             tasks: Mutex::default(),
             edges: CancellationToken::new(),
             workers: CancellationToken::new(),
@@ -122,6 +131,10 @@ impl Node {
     /// When an address is taken, or a certificate or a pipeline cannot be used.
     pub async fn start(self: &Arc<Self>, roles: &[Role]) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
         let mut addresses = Vec::new();
+        let roles = self.roles.get_or_init(|| roles.to_vec());
+        if let Err(error) = self.require(&[Role::Lander]) {
+            warn!("mail cannot be read here, and mail to accounts with a quota is put off: {error}");
+        }
         for role in roles {
             addresses.extend(role.start(self).await?);
         }
@@ -187,6 +200,30 @@ impl Node {
             anyhow::Ok(())
         };
         tokio::time::timeout(STOP_TIMEOUT, end).await.context("some parts did not end in time")?
+    }
+
+    /// Whether a role runs here.
+    pub fn runs(&self, role: Role) -> bool {
+        self.roles.get().is_some_and(|roles| roles.contains(&role))
+    }
+
+    /// Refuses what needs roles that do not run here.
+    ///
+    /// # Errors
+    /// Which are missing, and how to start them.
+    pub fn require(&self, needed: &[Role]) -> anyhow::Result<()> {
+        let missing: Vec<_> = needed.iter().filter(|role| !self.runs(**role)).map(Role::to_string).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let running = self.roles.get().into_iter().flatten().map(Role::to_string);
+        let all: Vec<_> = running.chain(missing.iter().cloned()).collect();
+        anyhow::bail!(
+            "the node that runs on {} has no {}; stop it, and start `millrace up`, or `millrace run {}`",
+            self.config.data_dir.display(),
+            missing.join(" and no "),
+            all.join(" "),
+        )
     }
 
     /// Waits until the lander has begun on every partition: before, nobody can say what the tables do not have yet.

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
 use millrace_query::tables::Table;
 use millrace_schemas::Topic;
 use millrace_storage::{HotStore, Log};
 
-use super::Node;
+use super::{Node, Role};
 
 impl Node {
     /// Makes the search index again from the tables and the bodies; what has not landed follows from the log. Searches
@@ -39,7 +38,7 @@ impl Node {
     /// # Errors
     /// When the lander does not run here, or the log cannot be read.
     pub async fn rebuild_hot(&self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<u64> {
-        ensure!(self.lander.is_running().await, "no lander runs in this process; ask the one that has it");
+        self.require(&[Role::Lander])?;
         self.lander.stop().await?;
         for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
             let landed = self.tables.positions(Table::EmailState).get(&partition).copied().unwrap_or(0);

@@ -10,7 +10,8 @@ use millrace_smtp::{Address, Recipients, Resolution, Unavailable};
 /// Answers from the directory's view; an account with a quota is asked what it holds.
 pub struct LocalRecipients {
     pub directory: Arc<Directory>,
-    pub mailboxes: Arc<Mailboxes>,
+    /// None where no lander runs: then nobody can tell what an account holds.
+    pub mailboxes: Option<Arc<Mailboxes>>,
     /// Our name in SMTP.
     pub server_name: String,
 }
@@ -53,7 +54,8 @@ impl LocalRecipients {
 
     async fn has_room(&self, account: &Account, size_bytes: Option<u64>) -> Result<bool, Unavailable> {
         let Some(quota) = account.quota_bytes else { return Ok(true) };
-        let used = self.mailboxes.usage_bytes(&account.id).await;
+        let no_lander = || Unavailable("no lander runs here, which quotas need; add it to `millrace run`".to_owned());
+        let used = self.mailboxes.as_ref().ok_or_else(no_lander)?.usage_bytes(&account.id).await;
         let used = used.map_err(|error| Unavailable(error.to_string()))?;
         // Nobody sends nothing: a message of unknown size still needs some room.
         Ok(used.saturating_add(size_bytes.unwrap_or(0).max(1)) <= quota)
@@ -94,7 +96,7 @@ mod tests {
                 .unwrap();
             let recipients = LocalRecipients {
                 directory: node.directory.clone(),
-                mailboxes: node.mailboxes.clone(),
+                mailboxes: Some(node.mailboxes.clone()),
                 server_name: "mx.millrace.test".to_owned(),
             };
             let world = Self { node, recipients, _data: data };
@@ -146,6 +148,8 @@ mod tests {
         let mut full = Account::clone(&alice);
         full.quota_bytes = Some(600);
         assert!(!world.recipients.has_room(&full, None).await.unwrap(), "a full account takes nothing");
+        let blind = LocalRecipients { mailboxes: None, ..world.recipients };
+        assert!(blind.has_room(&full, None).await.is_err(), "without a lander a quota cannot be kept");
         world.node.stop().await.unwrap();
     }
 }

@@ -42,6 +42,23 @@ impl Restartable {
         task.await?.with_context(|| format!("{} did not end well", self.name))
     }
 
+    /// Whether it ended without being stopped: it is not started again by itself.
+    pub async fn has_ended(&self) -> bool {
+        self.running.lock().await.as_ref().is_some_and(|(_, task)| task.is_finished())
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Ends it as a panic would.
+    #[cfg(test)]
+    pub async fn break_down(&self) {
+        if let Some((_, task)) = &*self.running.lock().await {
+            task.abort();
+        }
+    }
+
     pub async fn is_running(&self) -> bool {
         self.running.lock().await.is_some()
     }

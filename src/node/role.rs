@@ -1,5 +1,6 @@
 //! What can run in a process, and how each part is started.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 
 use super::Node;
 use super::background::Background;
+use super::health::Health;
 use super::recipients::LocalRecipients;
 use super::restartable::Restartable;
 use crate::config::Config;
@@ -53,6 +55,14 @@ impl Role {
     }
 }
 
+/// As on the command line.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", clap::builder::PossibleValue::get_name))
+    }
+}
+
 async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("{what} cannot listen on {address}; choose another address with --{what}, or port 0 for a free one")
@@ -72,7 +82,7 @@ async fn reception(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr
     options.tls = Some(certificate(&node.config)?);
     let recipients = LocalRecipients {
         directory: node.directory.clone(),
-        mailboxes: node.mailboxes.clone(),
+        mailboxes: node.runs(Role::Lander).then(|| node.mailboxes.clone()),
         server_name: smtp.server_name.clone(),
     };
     let (log, blobs) = (node.storage.log.clone(), node.storage.blobs.clone());
@@ -161,7 +171,11 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     let (listener, address) = listen("http", http.listen).await?;
     let options = Options { public_url: http.base_url.clone().unwrap_or_default(), ..Options::default() };
     let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
-    let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone()).with_metrics(metrics()?);
+    let health = Arc::new(Health::default());
+    node.spawn("health", health.clone().watch(node.clone(), node.edges.clone()));
+    let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone())
+        .with_metrics(metrics()?)
+        .with_readiness(Box::new(move || health.verdict()));
     let (router, shutdown) = (millrace_api::router(Arc::new(api)), node.edges.clone());
     node.spawn("api", async move {
         millrace_api::serve(listener, router, ServeOptions::default(), shutdown).await;

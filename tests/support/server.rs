@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -30,19 +31,35 @@ impl Server {
     }
 
     pub fn start_with(data: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::spawn(data, &["up"], environment)
+    }
+
+    /// Only some roles; the address of what does not listen is `0.0.0.0:0`.
+    pub fn start_roles(data: &Path, roles: &[&str]) -> Self {
+        Self::spawn(data, &[&["run"], roles].concat(), &[])
+    }
+
+    fn spawn(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = millrace(data)
-            .args(["up", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(arguments)
+            .args(["--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0"])
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(if std::env::var_os("MILLRACE_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut listening = |name: &str| {
+        let mut listening = |name: &str, role: &str| {
+            if !["up", role].iter().any(|listens| arguments.contains(listens)) {
+                return SocketAddr::from(([0, 0, 0, 0], 0));
+            }
             let line = lines.next().unwrap_or_else(|| panic!("millrace ended before it listened on {name}")).unwrap();
             line.strip_prefix(&format!("listening {name} ")).unwrap_or_else(|| panic!("{line}")).parse().unwrap()
         };
-        let (smtp, http) = (listening("smtp"), listening("http"));
+        let (smtp, http) = (listening("smtp", "reception"), listening("http", "api"));
+        // Roles that listen nowhere print nothing.
+        let socket = data.join("admin.sock");
+        eventually(Duration::from_secs(60), "the node takes commands", || UnixStream::connect(&socket).ok());
         Self { child, smtp, http, data: data.to_owned() }
     }
 
@@ -84,11 +101,33 @@ impl Server {
         self.audit_once(&["--bodies"])
     }
 
-    fn audit_once(&self, options: &[&str]) -> serde_json::Value {
+    /// What a command that must fail says.
+    pub fn refusal(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(!output.status.success(), "{arguments:?} did not fail: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Status and body of `/healthz`.
+    pub fn health(&self) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response = agent.get(format!("http://{}/healthz", self.http)).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    /// One audit, which must be clean.
+    pub fn audit_once(&self, options: &[&str]) -> serde_json::Value {
         let output = self.output(&[&["audit", "--json"], options].concat());
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{out}{err}");
         serde_json::from_str(&out).unwrap()
+    }
+
+    /// Memory that the process has now.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL: whatever it was doing, it does no more.

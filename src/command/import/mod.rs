@@ -31,6 +31,7 @@ type Messages = Box<dyn Iterator<Item = anyhow::Result<Found>> + Send>;
 
 pub async fn run(client: &Client, path: &Path, address: &str) -> anyhow::Result<()> {
     let (total, messages) = open(path)?;
+    let () = client.get(&format!("/import/{}", segment(address))).await?;
     let bar = progress_bar();
     bar.set_message("importing");
     bar.set_length(total);
