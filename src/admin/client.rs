@@ -81,7 +81,7 @@ impl Client {
         self.json(Method::GET, path, Body::empty()).await
     }
 
-    pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.json(Method::DELETE, path, Body::empty()).await
     }
 

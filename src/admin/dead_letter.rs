@@ -10,13 +10,13 @@ use millrace_storage::{BlobStore, BodyRef, Log, NewRecord};
 use serde_json::{Value, json};
 
 use super::error::AdminError;
-use crate::node::Node;
+use crate::node::{Node, Role};
 
 /// Bytes of a message that `show` gives.
 const SHOWN_BYTES: usize = 4096;
 
 /// A dead letter is open until its message, or the recipient that it speaks of, has been delivered after all. Of those
-/// that speak of the same, the newest counts: the others were tried again.
+/// that speak of the same, one counts: the newest of those that one stage wrote.
 const OPEN: &str = "\
     WITH letters AS (\
       SELECT concat(cast(log_partition AS varchar), '-', cast(log_offset AS varchar)) AS id, *, \
@@ -27,6 +27,7 @@ const OPEN: &str = "\
       AND (d.recipient IS NULL OR d.recipient = concat(e.account_id, ' ', e.recipient))))";
 
 async fn rows(node: &Node, sql: &str) -> Result<Vec<Value>, AdminError> {
+    node.require(&[Role::Lander]).map_err(AdminError::conflict)?;
     node.begun().await.map_err(AdminError::internal)?;
     let (schema, batches) = node.sql.query_with_schema(sql).await.map_err(AdminError::internal)?;
     let mut text = Vec::new();
@@ -83,13 +84,10 @@ async fn record(node: &Node, letter: &Value) -> Result<NewRecord, AdminError> {
 
 /// Appends the record again, narrowed to the recipient where only one of them failed.
 pub async fn retry(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<()>, AdminError> {
+    node.require(&[Role::Pipelines, Role::Lander]).map_err(AdminError::conflict)?;
+    let _turn = node.retrying.lock().await;
     let letter = find(&node, &id).await?;
-    let open = rows(&node, OPEN).await?;
-    if !open.iter().any(|open| open["id"] == id.as_str()) {
-        return Err(AdminError::bad_request(format!(
-            "{id} was tried again already; `millrace dead-letter list` shows what is open"
-        )));
-    }
+    check_open(&node, &id, &letter).await?;
     let record = match letter["message_id"].as_str() {
         Some(message_id) => reception(&node, message_id, letter["recipient"].as_str()).await?,
         None => record(&node, &letter).await?,
@@ -98,8 +96,49 @@ pub async fn retry(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Res
     Ok(Json(()))
 }
 
+/// Refuses a letter whose message has been delivered, is on its way, or is spoken of by another letter.
+async fn check_open(node: &Node, id: &str, letter: &Value) -> Result<(), AdminError> {
+    let open = rows(node, OPEN).await?;
+    let is_same = |other: &&Value| ["message_id", "recipient"].iter().all(|field| other[field] == letter[field]);
+    if !open.iter().any(|open| open["id"] == id) {
+        let now = match open.iter().find(is_same).and_then(|open| open["id"].as_str()) {
+            Some(newer) if letter["message_id"].is_string() => format!("failed again, as {newer}"),
+            _ => "has gone through".to_owned(),
+        };
+        return Err(AdminError::conflict(format!(
+            "{id} was tried again already, and {now}; `millrace dead-letter list` shows what is open"
+        )));
+    }
+    if let Some(message_id) = letter["message_id"].as_str()
+        && is_under_way(node, message_id, letter["recipient"].as_str()).await?
+    {
+        return Err(AdminError::conflict(format!(
+            "{id} is going through the pipeline again already; `millrace dead-letter list` shows what is open"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the message was received once more than it failed, for this recipient or as a whole.
+async fn is_under_way(node: &Node, message_id: &str, recipient: Option<&str>) -> Result<bool, AdminError> {
+    let id = quoted(message_id);
+    let letters = rows(node, &format!("SELECT recipient FROM dead_letter WHERE message_id = {id}")).await?;
+    let receptions = rows(node, &format!("SELECT recipients FROM reception WHERE message_id = {id}")).await?;
+    let failed = letters.iter().filter(|letter| letter["recipient"].as_str().is_none_or(|of| Some(of) == recipient));
+    let has_recipient = |reception: &&Value| {
+        let mut recipients = reception["recipients"].as_array().into_iter().flatten();
+        recipient.is_none_or(|recipient| recipients.any(|one| one == recipient))
+    };
+    Ok(receptions.iter().filter(has_recipient).count() > failed.count())
+}
+
+/// Text as a literal of SQL.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 async fn reception(node: &Node, message_id: &str, recipient: Option<&str>) -> Result<NewRecord, AdminError> {
-    let sql = format!("SELECT * FROM reception WHERE message_id = '{}' LIMIT 1", message_id.replace('\'', "''"));
+    let sql = format!("SELECT * FROM reception WHERE message_id = {} LIMIT 1", quoted(message_id));
     let row = rows(node, &sql).await?.into_iter().next();
     let row = row.ok_or_else(|| AdminError::not_found(format!("the reception of {message_id} is in no table")))?;
     let mut reception = reception_of(row).map_err(AdminError::internal)?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use millrace_directory::DirectoryError;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::error::AdminError;
 use crate::node::Node;
@@ -80,11 +82,18 @@ pub async fn add_account(
 pub async fn remove_account(
     State(node): State<Arc<Node>>,
     Path(address): Path<String>,
-) -> Result<Json<()>, AdminError> {
-    if node.directory.account_of(&address).is_err() && node.directory.remove_alias(&address).await.is_ok() {
-        return Ok(Json(()));
+) -> Result<Json<Value>, AdminError> {
+    match node.directory.account_of(&address) {
+        Ok(account) => {
+            node.directory.remove_account(&address).await?;
+            Ok(Json(json!({ "kind": "account", "id": account.id })))
+        }
+        Err(unknown) => match node.directory.remove_alias(&address).await {
+            Ok(()) => Ok(Json(json!({ "kind": "alias" }))),
+            Err(DirectoryError::UnknownAlias(_)) => Err(unknown.into()),
+            Err(error) => Err(error.into()),
+        },
     }
-    Ok(Json(node.directory.remove_account(&address).await?))
 }
 
 pub async fn add_alias(State(node): State<Arc<Node>>, Json(alias): Json<Alias>) -> Result<Json<()>, AdminError> {

@@ -14,8 +14,15 @@ pub async fn run(client: &Client, command: Account) -> anyhow::Result<()> {
         Account::Add { address, password_stdin, quota } => add(client, &address, password_stdin, quota).await,
         Account::List => list(client).await,
         Account::Remove { address } => {
-            client.delete(&format!("/accounts/{}", segment(&address))).await?;
-            println!("removed {address}: it takes no more mail; what it had stays in the tables");
+            let removed: serde_json::Value = client.delete(&format!("/accounts/{}", segment(&address))).await?;
+            match removed["kind"].as_str() {
+                Some("alias") => println!("removed the alias {address}: the accounts that it led to stay"),
+                _ => println!(
+                    "removed {address}: it takes no more mail, and nobody can log in to it; what it had stays in the \
+                     tables, under {}",
+                    removed["id"].as_str().unwrap_or("its id")
+                ),
+            }
             Ok(())
         }
         Account::Alias { alias, accounts } => {

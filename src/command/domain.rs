@@ -14,7 +14,7 @@ pub async fn run(client: &Client, command: Domain) -> anyhow::Result<()> {
             domains.iter().for_each(|domain| println!("{domain}"));
         }
         Domain::Remove { name } => {
-            client.delete(&format!("/domains/{}", segment(&name))).await?;
+            let () = client.delete(&format!("/domains/{}", segment(&name))).await?;
             println!("no more mail is taken for {name}");
         }
     }
