@@ -6,6 +6,9 @@ use millrace_query::mail::{ChangeError, MailError, Rejected};
 use millrace_storage::BlobError;
 use serde_json::{Map, Value, json};
 
+/// When to try again what was refused because too much is under way.
+const BUSY_SECONDS: u64 = 5;
+
 /// Why a whole request was refused (RFC 8620 section 3.6.1).
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -23,6 +26,15 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Limit("maxSizeUpload", _) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Limit("maxConcurrentUpload", _) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLong(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
     /// The problem details object, as HTTP and WebSocket both send it.
     pub fn problem(&self) -> Value {
         let kind = match self {
@@ -30,11 +42,14 @@ impl RequestError {
             Self::NotRequest(_) => "notRequest",
             Self::UnknownCapability(_) => "unknownCapability",
             Self::Limit(..) => "limit",
-            Self::TooLong(_) => return json!({ "type": "about:blank", "status": 503, "detail": self.to_string() }),
+            Self::TooLong(_) => {
+                let status = self.status().as_u16();
+                return json!({ "type": "about:blank", "status": status, "detail": self.to_string() });
+            }
         };
         let mut problem = json!({
             "type": format!("urn:ietf:params:jmap:error:{kind}"),
-            "status": 400,
+            "status": self.status().as_u16(),
             "detail": self.to_string(),
         });
         if let Self::Limit(limit, _) = self {
@@ -61,6 +76,9 @@ pub enum HttpError {
     Timeout(u64),
     #[error("the mail cannot be read now; try again later")]
     Unavailable,
+    /// What there is of memory or storage is taken, for now.
+    #[error("{0}")]
+    Busy(&'static str),
     #[error(transparent)]
     Request(#[from] RequestError),
 }
@@ -72,8 +90,9 @@ impl HttpError {
             Self::TooManyLogins(_) | Self::TooManyConnections(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Request(RequestError::TooLong(_)) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BadRequest(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::Unavailable | Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Request(request) => request.status(),
         }
     }
 }
@@ -97,6 +116,9 @@ impl IntoResponse for HttpError {
             }
             Self::TooManyLogins(seconds) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Self::Busy(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(BUSY_SECONDS));
             }
             _ => {}
         }
@@ -184,6 +206,16 @@ impl From<MailError> for HttpError {
     fn from(error: MailError) -> Self {
         tracing::warn!(%error, "mail cannot be read");
         Self::Unavailable
+    }
+}
+
+impl From<BlobError> for HttpError {
+    fn from(error: BlobError) -> Self {
+        tracing::warn!(%error, "a body cannot be stored or read");
+        match error {
+            BlobError::Unavailable(_) => Self::Busy("this cannot be stored or read now; try again later"),
+            BlobError::NotFound(_) | BlobError::Damaged { .. } => Self::NotFound,
+        }
     }
 }
 

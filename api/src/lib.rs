@@ -6,7 +6,7 @@
 //! - [`auth`]: who asks
 //! - [`jmap`]: requests, method calls, the objects
 //! - [`mime`]: the structure of stored messages, for the properties that need the body
-//! - [`download`], [`push`], [`snippet`]
+//! - [`download`], [`upload`], [`push`], [`snippet`]
 //! - [`error`]: the one place where errors become HTTP and JMAP errors
 //!
 //! Not here: what an account holds (`query`), who has an account (`directory`), where bodies are (`storage`).
@@ -15,6 +15,7 @@ pub mod auth;
 mod download;
 pub mod error;
 pub mod jmap;
+mod media_type;
 pub mod mime;
 mod options;
 mod push;
@@ -22,6 +23,7 @@ mod routes;
 mod serve;
 mod slots;
 mod snippet;
+mod upload;
 
 use std::sync::Arc;
 
@@ -29,11 +31,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use millrace_directory::Directory;
 use millrace_query::mail::Mailboxes;
 use millrace_storage::BlobStore;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use options::Options;
 pub use routes::router;
 pub use serve::{ServeOptions, serve};
+pub use upload::key::UploadKey;
 
 /// Says whether all parts of the process work, or what does not.
 pub type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -48,6 +52,9 @@ pub struct Api {
     throttle: auth::throttle::Throttle,
     request_slots: slots::Slots,
     push_slots: slots::Slots,
+    upload_slots: slots::Slots,
+    /// A permit for each byte that uploads under way may hold.
+    upload_memory: Arc<Semaphore>,
     metrics: Option<PrometheusHandle>,
     readiness: Readiness,
     /// Push connections end when it is cancelled.
@@ -71,6 +78,8 @@ impl Api {
             throttle: auth::throttle::Throttle::new(options.max_login_failures),
             request_slots: slots::Slots::default(),
             push_slots: slots::Slots::default(),
+            upload_slots: slots::Slots::default(),
+            upload_memory: Arc::new(Semaphore::new(options.max_upload_memory.max(options.max_size_upload))),
             metrics: None,
             readiness: Box::new(|| Ok(())),
             options,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::upload::key::UploadKey;
+
 /// Limits of the API. Those that RFC 8620 section 2 names are told to clients in the session.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -9,6 +11,14 @@ pub struct Options {
     pub public_url: String,
     pub max_size_request: usize,
     pub max_size_upload: usize,
+    /// Uploads of one account at one time.
+    pub max_concurrent_uploads: usize,
+    /// Bytes that the uploads of all accounts may hold in memory until they are stored; room for one of the largest is
+    /// always there.
+    pub max_upload_memory: usize,
+    /// Makes the blob ids of uploads. Give the same one to every process and keep it: under another one, the uploads
+    /// that nothing refers to yet are lost. The default is a random key, so that they are lost to a restart.
+    pub upload_key: UploadKey,
     pub max_concurrent_requests: usize,
     pub max_calls_in_request: usize,
     pub max_objects_in_get: usize,
@@ -17,7 +27,7 @@ pub struct Options {
     pub max_query_limit: usize,
     /// A request that takes longer is given up.
     pub request_timeout: Duration,
-    /// How long a client may take to send a request's body.
+    /// How long a client may take to send a request's body, and how long it may pause in an upload.
     pub read_timeout: Duration,
     /// A push connection whose client takes nothing for this long is closed.
     pub write_timeout: Duration,
@@ -34,6 +44,9 @@ impl Default for Options {
             public_url: String::new(),
             max_size_request: 4 << 20,
             max_size_upload: 50_000_000,
+            max_concurrent_uploads: 4,
+            max_upload_memory: 256 << 20,
+            upload_key: UploadKey::random(),
             max_concurrent_requests: 16,
             max_calls_in_request: 32,
             max_objects_in_get: 1_000,

@@ -22,6 +22,7 @@ use crate::error::{HttpError, RequestError};
 use crate::jmap::{dispatch, request, session};
 use crate::push::event_source::event_source;
 use crate::push::websocket::websocket;
+use crate::upload::upload;
 
 /// All of the API, to be served by [`crate::serve`].
 pub fn router(api: Arc<Api>) -> Router {
@@ -32,6 +33,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/jmap", post(jmap))
         .route("/jmap/", post(jmap))
         .route("/jmap/download/{account_id}/{blob_id}/{name}", get(download))
+        .route("/jmap/upload/{account_id}", post(upload))
+        .route("/jmap/upload/{account_id}/", post(upload))
         .route("/jmap/eventsource", get(event_source))
         .route("/jmap/ws", get(websocket))
         .route("/auth/token", post(token::open).delete(token::close))

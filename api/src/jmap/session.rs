@@ -37,7 +37,7 @@ pub fn session(api: &Api, account: &Account, base: &str) -> Value {
         "username": account.address,
         "apiUrl": format!("{base}/jmap"),
         "downloadUrl": format!("{base}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?type={{type}}"),
-        "uploadUrl": format!("{base}/jmap/upload/{{accountId}}"),
+        "uploadUrl": format!("{base}/jmap/upload/{{accountId}}/"),
         "eventSourceUrl":
             format!("{base}/jmap/eventsource?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"),
     });
@@ -56,7 +56,7 @@ fn core(api: &Api) -> Value {
     let options = &api.options;
     json!({
         "maxSizeUpload": options.max_size_upload,
-        "maxConcurrentUpload": options.max_concurrent_requests,
+        "maxConcurrentUpload": options.max_concurrent_uploads,
         "maxSizeRequest": options.max_size_request,
         "maxConcurrentRequests": options.max_concurrent_requests,
         "maxCallsInRequest": options.max_calls_in_request,

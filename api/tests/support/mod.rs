@@ -37,9 +37,17 @@ pub struct World {
     pub bob: Arc<Account>,
     pub storage: EmbeddedStorage,
     pub mailboxes: Arc<Mailboxes>,
+    pub directory: Arc<Directory>,
     stages: Stages,
     shutdown: CancellationToken,
     _dir: tempfile::TempDir,
+}
+
+/// A server that a test started: it ends with its world, or before.
+pub struct Server {
+    pub address: SocketAddr,
+    pub shutdown: CancellationToken,
+    pub served: tokio::task::JoinHandle<()>,
 }
 
 pub struct Answer {
@@ -63,26 +71,46 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
         let directory = Directory::open(storage.log.clone()).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let (followed, following) = (directory.clone(), shutdown.clone());
+        tokio::spawn(async move { followed.follow(following).await });
         directory.add_domain("millrace.test").await.unwrap();
         let alice = directory.add_account("alice@millrace.test", Some(PASSWORD), None).await.unwrap();
         let bob = directory.add_account("bob@millrace.test", Some(PASSWORD), None).await.unwrap();
         let tables = Tables::open(dir.path(), TableOptions::default()).await.unwrap();
         let search = Search::open(&dir.path().join("search"), SearchOptions::default()).await.unwrap();
-        let shutdown = CancellationToken::new();
         let (log, hot, blobs) = (storage.log.clone(), storage.hot.clone(), storage.blobs.clone());
         let landing = LanderOptions { interval: Duration::from_millis(200), ..LanderOptions::default() };
         tokio::spawn(Lander::new(log.clone(), hot.clone(), tables.clone(), landing).run(shutdown.clone()));
         let indexer = Indexer::new(search.clone(), log.clone(), blobs.clone(), tables.clone());
         tokio::spawn(indexer.run(shutdown.clone()));
         let mailboxes = Arc::new(Mailboxes::new(log, hot, tables, search, MailboxesOptions::default()));
-        let api = Api::new(mailboxes.clone(), blobs.clone(), directory, options, shutdown.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = millrace_api::router(Arc::new(api));
-        tokio::spawn(millrace_api::serve(listener, router, ServeOptions::default(), shutdown.clone()));
         let first_seen = storage.first_seen.clone();
         let stages = Stages::new(StageOptions { blobs, first_seen, dns: Dns::Off, rules_dir: None }).unwrap();
-        Self { address, alice, bob, storage, mailboxes, stages, shutdown, _dir: dir }
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut world = Self { address, alice, bob, storage, mailboxes, directory, stages, shutdown, _dir: dir };
+        world.address = world.serve(options, ServeOptions::default()).await.address;
+        world
+    }
+
+    /// The routes over the same mail and accounts, as another process would have them.
+    pub fn router(&self, options: Options, shutdown: CancellationToken) -> axum::Router {
+        let (mailboxes, blobs) = (self.mailboxes.clone(), self.storage.blobs.clone());
+        millrace_api::router(Arc::new(Api::new(mailboxes, blobs, self.directory.clone(), options, shutdown)))
+    }
+
+    /// Starts a server of these routes.
+    pub async fn serve(&self, options: Options, serving: ServeOptions) -> Server {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.serve_on(listener, options, serving)
+    }
+
+    pub fn serve_on(&self, listener: tokio::net::TcpListener, options: Options, serving: ServeOptions) -> Server {
+        let shutdown = self.shutdown.child_token();
+        let address = listener.local_addr().unwrap();
+        let router = self.router(options, shutdown.clone());
+        let served = tokio::spawn(millrace_api::serve(listener, router, serving, shutdown.clone()));
+        Server { address, shutdown, served }
     }
 
     /// The account with this short name.
@@ -141,7 +169,11 @@ impl World {
 
     /// Sends one request over a connection of its own.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        self.send_to(self.address, request).await
+    }
+
+    pub async fn send_to(&self, address: SocketAddr, request: Request<Body>) -> Answer {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(stream);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         tokio::spawn(connection);
