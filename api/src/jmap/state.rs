@@ -14,14 +14,22 @@ pub fn parse(state: &str) -> Result<u64, MethodError> {
     parsed.ok_or_else(|| MethodError::CannotCalculateChanges(format!("'{state}' is not a state of this account")))
 }
 
+/// Reads a state that the account was in.
+///
+/// # Errors
+/// `cannotCalculateChanges` for one that never was, or lies ahead.
+pub fn past(view: &AccountView, state: &str) -> Result<u64, MethodError> {
+    let since = parse(state)?;
+    if since > view.state {
+        return Err(MethodError::CannotCalculateChanges(format!("'{state}' lies ahead of this account's state")));
+    }
+    Ok(since)
+}
+
 /// What changed since a state, at most `max` emails.
 ///
 /// # Errors
 /// `cannotCalculateChanges` when the state lies ahead or too far back.
 pub fn changes_since(view: &AccountView, state: &str, max: usize) -> Result<Changes, MethodError> {
-    let since = parse(state)?;
-    if since > view.state {
-        return Err(MethodError::CannotCalculateChanges(format!("'{state}' lies ahead of this account's state")));
-    }
-    view.changes_since(since, max).map_err(|error| MethodError::CannotCalculateChanges(error.to_string()))
+    view.changes_since(past(view, state)?, max).map_err(|error| MethodError::CannotCalculateChanges(error.to_string()))
 }

@@ -67,6 +67,11 @@ impl AccountView {
         changes::since(self, state, max)
     }
 
+    /// The newest version of every email that changed after `state`, destroyed ones among them, in the order of the log.
+    pub fn versions_since(&self, state: u64) -> impl Iterator<Item = &Arc<EmailVersion>> {
+        self.by_change.range(state..).map(|(_, version)| version)
+    }
+
     /// Takes in a newer version of an email.
     pub(crate) fn apply(&mut self, version: Arc<EmailVersion>) {
         self.state = self.state.max(version.seq + 1);

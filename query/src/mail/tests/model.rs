@@ -191,5 +191,14 @@ impl Account {
         assert_eq!(set(&changes.created), pick(&|email| !email.is_destroyed && email.created >= since));
         assert_eq!(set(&changes.updated), pick(&|email| !email.is_destroyed && email.created < since));
         assert_eq!(set(&changes.destroyed), pick(&|email| email.is_destroyed && email.created < since));
+        let mut last = None;
+        for version in view.versions_since(since) {
+            let email = &self.emails[&*version.email_id];
+            assert_eq!((&*version.thread_id, version.is_destroyed), (email.thread_id.as_str(), email.is_destroyed));
+            assert_eq!((version.created_seq, version.seq), (email.created, email.changed));
+            assert!(last < Some(version.seq), "in the order of the log");
+            last = Some(version.seq);
+        }
+        assert_eq!(view.versions_since(since).count(), pick(&|_| true).len());
     }
 }
