@@ -50,7 +50,8 @@ impl Selection {
         })
     }
 
-    /// Whether an email's place in the results depends on that email alone, so that what changed tells all.
+    /// Whether an email's place in the results depends on that email alone, so that what changed tells all. The text
+    /// index follows a moment after the state: what it finds changes without a change of the state.
     pub(super) fn can_calculate_changes(&self) -> bool {
         let is_by_thread = |test: &Test| {
             matches!(
@@ -58,7 +59,15 @@ impl Selection {
                 Test::AllInThreadHaveKeyword(_) | Test::SomeInThreadHaveKeyword(_) | Test::NoneInThreadHaveKeyword(_)
             )
         };
-        !self.is_collapsed && !self.sort.is_by_thread() && !self.filters.filter.any(&is_by_thread)
+        !self.is_collapsed
+            && self.filters.texts.is_empty()
+            && !self.sort.is_by_thread()
+            && !self.filters.filter.any(&is_by_thread)
+    }
+
+    /// Whether two emails that are in the results are always in the same order.
+    pub(super) fn has_fixed_order(&self) -> bool {
+        self.sort.is_fixed()
     }
 
     pub(super) async fn run(&self, call: &Call<'_>, view: &AccountView) -> Result<Vec<Arc<EmailVersion>>, MethodError> {

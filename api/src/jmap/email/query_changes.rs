@@ -33,7 +33,7 @@ pub async fn query_changes(call: &Call<'_>, arguments: Map<String, Value>) -> Re
     call.check_account(&asked.account_id)?;
     let selection = Selection::parse(asked.filter.as_ref(), asked.sort.as_deref(), asked.collapse_threads)?;
     if !selection.can_calculate_changes() {
-        let why = "what shows of a thread depends on its other emails; query again";
+        let why = "the results depend on more than the emails that changed; query again";
         return Err(MethodError::CannotCalculateChanges(why.into()));
     }
     let view = call.api.mailboxes.view(&call.account.id).await?;
@@ -44,8 +44,9 @@ pub async fn query_changes(call: &Call<'_>, arguments: Map<String, Value>) -> Re
     let changed: HashSet<&str> =
         changes.created.iter().chain(&changes.updated).chain(&changes.destroyed).map(|id| &**id).collect();
     let found = selection.run(call, &view).await?;
-    // A reader that holds the results up to `upToId` does not need what changed behind it.
-    let end = asked.up_to_id.and_then(|id| found.iter().position(|email| *email.email_id == *id));
+    // A reader that holds the results up to `upToId` does not need what changed behind it, unless that has moved.
+    let up_to_id = asked.up_to_id.filter(|_| selection.has_fixed_order());
+    let end = up_to_id.and_then(|id| found.iter().position(|email| *email.email_id == *id));
     let shown = end.map_or(found.len(), |end| end + 1);
     let added: Vec<Value> = found
         .iter()

@@ -52,6 +52,11 @@ impl Sort {
         self.keys.iter().any(|(key, _)| matches!(key, Key::AllInThreadHaveKeyword(_) | Key::SomeInThreadHaveKeyword(_)))
     }
 
+    /// Whether it sorts by nothing that can change.
+    pub(super) fn is_fixed(&self) -> bool {
+        !self.is_by_thread() && !self.keys.iter().any(|(key, _)| matches!(key, Key::HasKeyword(_)))
+    }
+
     /// Sorts emails that come newest first; emails that are equal keep this order.
     pub(super) async fn apply(
         &self,
