@@ -6,7 +6,12 @@ mod support;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use millrace_api::Options;
+use millrace_directory::password;
+use millrace_schemas::{DirectoryEntry, Topic, encode};
+use millrace_storage::{Log, NewRecord};
 use serde_json::json;
 use support::{World, mail};
 
@@ -78,6 +83,67 @@ async fn passwords_and_tokens_open_the_session_and_nothing_else_does() {
     assert_eq!(with(&world, "POST", "/auth/token", &bearer).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(with(&world, "DELETE", "/auth/token", &bearer).await.status, StatusCode::NO_CONTENT);
     assert_eq!(with(&world, "GET", "/jmap/session", &bearer).await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Writes alice's account anew, as another process would.
+async fn write_account(world: &World, password_hash: Option<String>, quota_bytes: i64) {
+    let entry = DirectoryEntry {
+        kind: "account".into(),
+        name: world.alice.id.clone(),
+        address: Some(world.alice.address.clone()),
+        password_hash,
+        quota_bytes: Some(quota_bytes),
+        ..DirectoryEntry::default()
+    };
+    let record = NewRecord { topic: Topic::Directory, key: entry.name.clone(), value: encode(&entry).unwrap() };
+    world.storage.log.append(vec![record]).await.unwrap();
+    let is_written = || async {
+        let account = world.directory.account(&world.alice.id).unwrap();
+        account.quota_bytes == u64::try_from(quota_bytes).ok()
+    };
+    world.eventually(is_written).await;
+}
+
+/// A token for alice, as the header that it goes in.
+async fn bearer(world: &World, basic: &str) -> String {
+    let opened = with(world, "POST", "/auth/token", basic).await;
+    assert_eq!(opened.status, StatusCode::CREATED);
+    format!("Bearer {}", opened.json()["access_token"].as_str().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_ends_with_the_password_that_opened_it() {
+    let world = World::start().await;
+    let (old, new) = (password::hash(support::PASSWORD).unwrap(), password::hash("battery staple").unwrap());
+    write_account(&world, Some(old.clone()), 1_000_000).await;
+    let first = bearer(&world, &world.basic("alice")).await;
+    // What is no credential can change.
+    write_account(&world, Some(old.clone()), 2_000_000).await;
+    assert_eq!(with(&world, "GET", "/jmap/session", &first).await.status, StatusCode::OK);
+    write_account(&world, Some(new), 3_000_000).await;
+    assert_eq!(with(&world, "GET", "/jmap/session", &first).await.status, StatusCode::UNAUTHORIZED);
+    let basic = format!("Basic {}", STANDARD.encode("alice@millrace.test:battery staple"));
+    let second = bearer(&world, &basic).await;
+    assert_eq!(with(&world, "GET", "/jmap/session", &second).await.status, StatusCode::OK);
+    // The old password does not bring the old token back.
+    write_account(&world, Some(old), 4_000_000).await;
+    for token in [&first, &second] {
+        assert_eq!(with(&world, "GET", "/jmap/session", token).await.status, StatusCode::UNAUTHORIZED);
+    }
+    write_account(&world, None, 5_000_000).await;
+    assert_eq!(with(&world, "GET", "/jmap/session", &world.basic("alice")).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_ends_with_its_account() {
+    let world = World::start().await;
+    let token = bearer(&world, &world.basic("alice")).await;
+    assert_eq!(with(&world, "GET", "/jmap/session", &token).await.status, StatusCode::OK);
+    world.directory.remove_account(&world.alice.address).await.unwrap();
+    assert_eq!(with(&world, "GET", "/jmap/session", &token).await.status, StatusCode::UNAUTHORIZED);
+    // One of the same name is another account.
+    world.directory.add_account(&world.alice.address, Some(support::PASSWORD), None).await.unwrap();
+    assert_eq!(with(&world, "GET", "/jmap/session", &token).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,6 +22,16 @@ pub struct Account {
     pub(crate) password_hash: Option<String>,
 }
 
+impl Account {
+    /// A hash that is another one as soon as the password is set anew: what was opened with the old one can tell.
+    pub fn credential_digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[u8::from(self.password_hash.is_some())]);
+        hasher.update(self.password_hash.as_deref().unwrap_or_default().as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+}
+
 /// Where an address leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
@@ -180,6 +190,20 @@ mod tests {
         assert_eq!(ids(view.resolve("postmaster@x.org")), ["a1"]);
         view.apply(DirectoryEntry { targets: vec!["a2".into()], ..entry(ALIAS, "postmaster@x.org") });
         assert_eq!(ids(view.resolve("postmaster@x.org")), ["a2"]);
+    }
+
+    #[test]
+    fn the_digest_of_a_credential_changes_with_the_password_alone() {
+        let mut view = View::default();
+        let mut digest = |hash: Option<&str>, quota_bytes| {
+            let (address, password_hash) = (Some("alice@x.org".to_owned()), hash.map(str::to_owned));
+            view.apply(DirectoryEntry { address, password_hash, quota_bytes, ..entry(ACCOUNT, "a1") });
+            view.account("a1").unwrap().credential_digest()
+        };
+        let first = digest(Some("$argon2id$a"), None);
+        assert_eq!(digest(Some("$argon2id$a"), Some(1)), first);
+        assert_ne!(digest(Some("$argon2id$b"), None), first);
+        assert_ne!(digest(None, None), digest(Some(""), None));
     }
 
     #[test]

@@ -40,12 +40,25 @@ impl FromRequestParts<Arc<Api>> for Identity {
         let source = source_of(parts);
         match credentials(&parts.headers).ok_or(HttpError::Unauthorized)? {
             Credentials::Basic { address, password } => log_in(api, &address, &password, source).await.map(Self),
-            Credentials::Bearer(token) => {
-                let account_id = api.sessions.account_id(&token, Instant::now()).ok_or(HttpError::Unauthorized)?;
-                api.directory.account(&account_id).map(Self).ok_or(HttpError::Unauthorized)
-            }
+            Credentials::Bearer(token) => of_token(api, &token).map(Self).ok_or(HttpError::Unauthorized),
         }
     }
+}
+
+/// The account of a token, which ends with the credential that it was opened with.
+fn of_token(api: &Api, token: &str) -> Option<Arc<Account>> {
+    let session = api.sessions.find(token, Instant::now())?;
+    let account = api.directory.account(&session.account_id).filter(|account| session.is_of(account));
+    if account.is_none() {
+        api.sessions.close(token);
+    }
+    account
+}
+
+/// Whether a connection that was opened as `account` may go on: the account is still there, under the same credential.
+pub(crate) fn still_holds(api: &Api, account: &Account) -> bool {
+    let current = api.directory.account(&account.id);
+    current.is_some_and(|current| current.credential_digest() == account.credential_digest())
 }
 
 pub(crate) fn source_of(parts: &Parts) -> IpAddr {

@@ -1,10 +1,11 @@
-//! Bearer tokens: random, kept only as hashes, and gone after their lifetime.
+//! Bearer tokens: random, kept only as hashes, bound to the credential that opened them, and gone after their lifetime.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use millrace_directory::Account;
 use parking_lot::Mutex;
 
 /// Of one account; the oldest goes first.
@@ -21,29 +22,46 @@ pub struct Sessions {
     held: Mutex<HashMap<[u8; 32], Session>>,
 }
 
-struct Session {
-    account_id: String,
+/// What a token stands for.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub account_id: String,
+    /// Of the credential that the account had when the token was made.
+    credential_digest: [u8; 32],
     expires_at: Instant,
+}
+
+impl Session {
+    /// Whether `account`, as it is now, is the one that the token was made for and has the credential that it had.
+    pub fn is_of(&self, account: &Account) -> bool {
+        account.id == self.account_id && account.credential_digest() == self.credential_digest
+    }
 }
 
 impl Sessions {
     /// Makes a token for an account: 256 random bits as text.
-    pub fn open(&self, account_id: &str, lifetime: Duration, now: Instant) -> String {
+    pub fn open(&self, account: &Account, lifetime: Duration, now: Instant) -> String {
+        let session = Session {
+            account_id: account.id.clone(),
+            credential_digest: account.credential_digest(),
+            expires_at: now + lifetime,
+        };
+        self.hold(session, now)
+    }
+
+    fn hold(&self, session: Session, now: Instant) -> String {
         let secret: [u8; 32] = rand::random();
         let token = URL_SAFE_NO_PAD.encode(secret);
         let mut held = self.held.lock();
         held.retain(|_, session| session.expires_at > now);
-        make_room(&mut held, account_id);
-        let session = Session { account_id: account_id.to_owned(), expires_at: now + lifetime };
+        make_room(&mut held, &session.account_id);
         held.insert(digest(&token), session);
         token
     }
 
-    /// The account a token belongs to.
-    pub fn account_id(&self, token: &str, now: Instant) -> Option<String> {
-        let held = self.held.lock();
-        let session = held.get(&digest(token))?;
-        (session.expires_at > now).then(|| session.account_id.clone())
+    /// What a token stands for, until it expires.
+    pub fn find(&self, token: &str, now: Instant) -> Option<Session> {
+        self.held.lock().get(&digest(token)).filter(|session| session.expires_at > now).cloned()
     }
 
     /// Ends a token. False when there was none.
@@ -76,26 +94,34 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
+    fn session(account_id: &str, expires_at: Instant) -> Session {
+        Session { account_id: account_id.to_owned(), credential_digest: [0; 32], expires_at }
+    }
+
+    fn account_id(sessions: &Sessions, token: &str, now: Instant) -> Option<String> {
+        sessions.find(token, now).map(|session| session.account_id)
+    }
+
     #[test]
     fn a_token_holds_until_it_expires_or_is_closed() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let token = sessions.open("a1", HOUR, now);
-        assert_eq!(sessions.account_id(&token, now).as_deref(), Some("a1"));
-        assert_eq!(sessions.account_id(&token, now + HOUR), None);
-        assert_eq!(sessions.account_id("guess", now), None);
+        let token = sessions.hold(session("a1", now + HOUR), now);
+        assert_eq!(account_id(&sessions, &token, now).as_deref(), Some("a1"));
+        assert_eq!(account_id(&sessions, &token, now + HOUR), None);
+        assert_eq!(account_id(&sessions, "guess", now), None);
         assert!(sessions.close(&token));
-        assert_eq!(sessions.account_id(&token, now), None);
+        assert_eq!(account_id(&sessions, &token, now), None);
     }
 
     #[test]
     fn an_account_keeps_its_newest_tokens() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let other = sessions.open("a2", HOUR, now);
+        let other = sessions.hold(session("a2", now + HOUR), now);
         let tokens: Vec<_> = (0..=MAX_TOKENS_PER_ACCOUNT)
-            .map(|age| sessions.open("a1", HOUR, now + Duration::from_secs(age as u64)))
+            .map(|age| sessions.hold(session("a1", now + HOUR + Duration::from_secs(age as u64)), now))
             .collect();
-        assert_eq!(sessions.account_id(&tokens[0], now), None);
-        assert!(sessions.account_id(&tokens[1], now).is_some());
-        assert!(sessions.account_id(&other, now).is_some());
+        assert_eq!(account_id(&sessions, &tokens[0], now), None);
+        assert!(account_id(&sessions, &tokens[1], now).is_some());
+        assert!(account_id(&sessions, &other, now).is_some());
     }
 }

@@ -21,7 +21,7 @@ pub(crate) async fn open(State(api): State<Arc<Api>>, request: Request) -> Resul
     }
     let Identity(account) = Identity::from_request_parts(&mut parts, &api).await?;
     let lifetime = api.options.token_lifetime;
-    let token = api.sessions.open(&account.id, lifetime, Instant::now());
+    let token = api.sessions.open(&account, lifetime, Instant::now());
     let body = json!({
         "access_token": token,
         "token_type": "Bearer",
