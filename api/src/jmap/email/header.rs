@@ -1,7 +1,10 @@
 //! Header fields as properties, in the forms of RFC 8621 sections 4.1.2 and 4.1.3.
 
+use std::borrow::Cow;
+
 use mail_parser::{Addr, Address, HeaderValue};
 use serde_json::{Value, json};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::error::MethodError;
 use crate::mime::fields::Field;
@@ -130,15 +133,27 @@ impl Form {
     }
 }
 
-/// Unfolded, encoded words decoded, control characters dropped.
+/// In Normalization Form C, as text of header fields is given (sections 4.1.2.2 and 4.1.2.3).
+pub(crate) fn nfc(text: &str) -> Cow<'_, str> {
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => Cow::Borrowed(text),
+        _ => Cow::Owned(text.nfc().collect()),
+    }
+}
+
+/// Unfolded, encoded words decoded, control characters dropped, normalised.
 pub(crate) fn text(value: &[u8]) -> String {
     let parsed = parse_value(value, |stream| stream.parse_unstructured());
     let text = parsed.as_text().unwrap_or_default();
-    if text.contains(char::is_control) { text.chars().filter(|c| !c.is_control()).collect() } else { text.to_owned() }
+    if text.contains(char::is_control) {
+        nfc(&text.chars().filter(|c| !c.is_control()).collect::<String>()).into_owned()
+    } else {
+        nfc(text).into_owned()
+    }
 }
 
 fn address(address: &Addr<'_>) -> Option<Value> {
-    let name = address.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let name = address.name.as_deref().map(str::trim).filter(|name| !name.is_empty()).map(nfc);
     let email = address.address.as_deref().unwrap_or_default();
     (name.is_some() || !email.is_empty()).then(|| json!({ "name": name, "email": email }))
 }
@@ -150,7 +165,7 @@ fn addresses(value: &[u8]) -> Value {
 
 /// Addresses outside of any group form a group without a name.
 fn grouped_addresses(value: &[u8]) -> Value {
-    let group = |name: Option<&str>, members: &[Addr<'_>]| json!({ "name": name, "addresses": members.iter().filter_map(address).collect::<Value>() });
+    let group = |name: Option<&str>, members: &[Addr<'_>]| json!({ "name": name.map(nfc), "addresses": members.iter().filter_map(address).collect::<Value>() });
     match parse_value(value, |stream| stream.parse_address()) {
         HeaderValue::Address(Address::List(list)) => json!([group(None, &list)]),
         HeaderValue::Address(Address::Group(groups)) => {
@@ -218,6 +233,26 @@ mod tests {
         assert_eq!(render("header:X-A:all", &[]), json!([]));
         assert_eq!(render("header:X-A:asText:all", &[" 1", " 2"]), json!(["1", "2"]));
         assert_eq!(render("header:X-A:asText", &[" 1", " 2"]), json!("2"));
+    }
+
+    /// The same word in its composed and its decomposed form.
+    const COMPOSED: &str = "caf\u{e9} \u{ac00}";
+    const DECOMPOSED: &str = "cafe\u{301} \u{1100}\u{1161}";
+
+    #[test]
+    fn text_and_names_are_normalised_and_raw_is_as_it_came() {
+        let encoded = "=?utf-8?B?Y2FmZcyBIOGEgOGFoQ==?=";
+        for value in [DECOMPOSED, encoded] {
+            assert_eq!(render("header:Subject:asText", &[&format!(" {value}")]), json!(COMPOSED), "{value}");
+            let list = format!(" {value} <a@b>");
+            let address = json!({"name": COMPOSED, "email": "a@b"});
+            assert_eq!(render("header:To:asAddresses", &[&list]), json!([address]), "{value}");
+            let grouped = json!([{"name": COMPOSED, "addresses": [address]}]);
+            assert_eq!(render("header:To:asGroupedAddresses", &[&format!("{value}:{list};")]), grouped, "{value}");
+        }
+        assert_eq!(render("header:Subject", &[DECOMPOSED]), json!(DECOMPOSED));
+        // A control character between a letter and its mark must not keep them apart.
+        assert_eq!(render("header:Subject:asText", &[" =?utf-8?Q?e=01=CC=81?="]), json!("\u{e9}"));
     }
 
     /// The example of section 4.1.2.3; the two spaces in the quoted string are white space to remove.

@@ -4,6 +4,7 @@ use chrono::{DateTime, SecondsFormat};
 use millrace_query::mail::{Address, EmailVersion, Facts};
 use serde_json::{Map, Value, json};
 
+use super::header::nfc;
 use crate::jmap::blob_id::BlobId;
 
 /// The value of a property of [`super::property::Property::Metadata`].
@@ -32,7 +33,7 @@ fn summary_value(name: &str, facts: &Facts) -> Value {
         "cc" => addresses(&summary.cc),
         "bcc" => addresses(&summary.bcc),
         "replyTo" => addresses(&summary.reply_to),
-        "subject" => json!(summary.subject),
+        "subject" => json!(summary.subject.as_deref().map(nfc)),
         "sentAt" => json!(summary.sent_at),
         "hasAttachment" => summary.has_attachment.into(),
         "preview" => summary.preview.as_str().into(),
@@ -61,5 +62,8 @@ fn addresses(addresses: &[Address]) -> Value {
     if addresses.is_empty() {
         return Value::Null;
     }
-    addresses.iter().map(|address| json!({ "name": address.name, "email": address.email })).collect()
+    addresses
+        .iter()
+        .map(|address| json!({ "name": address.name.as_deref().map(nfc), "email": address.email }))
+        .collect()
 }
