@@ -23,6 +23,8 @@ pub enum RequestError {
     Limit(&'static str, usize),
     #[error("the request took longer than {0} seconds; ask for less in one request")]
     TooLong(u64),
+    #[error("the response has more than {0} bytes; ask for less in one request")]
+    ResponseTooLarge(usize),
 }
 
 impl RequestError {
@@ -30,7 +32,7 @@ impl RequestError {
         match self {
             Self::Limit("maxSizeUpload", _) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Limit("maxConcurrentUpload", _) => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooLong(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooLong(_) | Self::ResponseTooLarge(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -42,7 +44,7 @@ impl RequestError {
             Self::NotRequest(_) => "notRequest",
             Self::UnknownCapability(_) => "unknownCapability",
             Self::Limit(..) => "limit",
-            Self::TooLong(_) => {
+            Self::TooLong(_) | Self::ResponseTooLarge(_) => {
                 let status = self.status().as_u16();
                 return json!({ "type": "about:blank", "status": status, "detail": self.to_string() });
             }

@@ -23,6 +23,7 @@ mod routes;
 mod serve;
 mod slots;
 mod snippet;
+mod stall;
 mod upload;
 
 use std::sync::Arc;

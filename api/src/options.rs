@@ -29,8 +29,6 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How long a client may take to send a request's body, and how long it may pause in an upload.
     pub read_timeout: Duration,
-    /// A push connection whose client takes nothing for this long is closed.
-    pub write_timeout: Duration,
     /// Push connections (event source and WebSocket) of one account.
     pub max_push_connections: usize,
     pub token_lifetime: Duration,
@@ -54,7 +52,6 @@ impl Default for Options {
             max_query_limit: 5_000,
             request_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
             max_push_connections: 32,
             token_lifetime: Duration::from_secs(7 * 24 * 3_600),
             max_login_failures: 10,

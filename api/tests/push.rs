@@ -115,3 +115,27 @@ async fn a_websocket_needs_the_subprotocol_and_a_login() {
     let stream = TcpStream::connect(world.address).await.unwrap();
     assert!(client_async(request, stream).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn push_ends_with_the_account() {
+    let world = World::start().await;
+    let mut events = events(&world, "types=*&closeafter=no&ping=0").await;
+    let [mut watching, mut asking] = [open(&world).await, open(&world).await];
+    watching.send(Message::text(r#"{"@type":"WebSocketPushEnable","dataTypes":null}"#)).await.unwrap();
+    let request = json!({ "@type": "Request", "using": ["urn:ietf:params:jmap:core"], "methodCalls": [] }).to_string();
+    for socket in [&mut watching, &mut asking] {
+        socket.send(Message::text(request.clone())).await.unwrap();
+        assert_eq!(next(socket).await["@type"], "Response");
+    }
+    world.directory.remove_account(&world.alice.address).await.unwrap();
+    // Mail that was on its way wakes those that watch.
+    world.deliver("alice", "m1", &mail("plain.eml"), "inbox", AT_US).await;
+    assert!(timeout(PATIENCE, events.next()).await.unwrap().is_none(), "no event, and the end");
+    asking.send(Message::text(request)).await.unwrap();
+    for socket in [&mut watching, &mut asking] {
+        let Some(Ok(Message::Close(Some(frame)))) = timeout(PATIENCE, socket.next()).await.unwrap() else {
+            panic!("the WebSocket was not closed with a reason")
+        };
+        assert_eq!(u16::from(frame.code), 1008);
+    }
+}

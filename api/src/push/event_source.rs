@@ -50,7 +50,7 @@ pub(crate) async fn event_source(
         .take(&account.id, api.options.max_push_connections)
         .ok_or(HttpError::TooManyConnections("this account has too many push connections open"))?;
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    let watcher = Watcher::new(api.clone(), &account.id, types, last_id).await?;
+    let watcher = Watcher::new(api.clone(), account, types, last_id).await?;
     // Without pings a comment goes out now and then, so that a client that has gone is noticed.
     let (ping, is_silent) = match parameters.ping {
         0 => (MAX_PING, true),
@@ -80,7 +80,8 @@ struct Events {
 }
 
 impl Events {
-    /// An event is made when the connection takes it: a slow client gets fewer, later ones, and holds no memory.
+    /// An event is made when the connection takes it: a slow client gets fewer, later ones, and holds no memory. One that
+    /// takes nothing is closed by the connection.
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         futures::stream::unfold(self, |mut events| async move {
             let event = events.next().await?;
@@ -101,6 +102,9 @@ impl Events {
                 Some(format!("event: state\nid: {}\ndata: {change}\n\n", told.state).into())
             }
             () = sleep_until(Instant::now() + self.ping) => {
+                if !self.watcher.still_holds() {
+                    return None;
+                }
                 let seconds = self.ping.as_secs();
                 let ping = format!("event: ping\ndata: {{\"interval\":{seconds}}}\n\n");
                 Some(if self.is_silent { ":\n\n".into() } else { ping.into() })

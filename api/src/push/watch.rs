@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_directory::Account;
 use millrace_query::mail::Changed;
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::Api;
+use crate::auth::still_holds;
 use crate::error::HttpError;
 
 /// The types that push tells of. `EmailDelivery` changes when mail came in (RFC 8621 section 1.5).
@@ -46,7 +48,7 @@ pub(crate) struct Told {
 
 pub(crate) struct Watcher {
     api: Arc<Api>,
-    account_id: String,
+    account: Arc<Account>,
     types: Types,
     receiver: Receiver<Changed>,
     /// The state that the client has been told.
@@ -60,20 +62,29 @@ impl Watcher {
     /// [`HttpError::Unavailable`] when the account cannot be read.
     pub(crate) async fn new(
         api: Arc<Api>,
-        account_id: &str,
+        account: Arc<Account>,
         types: Types,
         since: Option<u64>,
     ) -> Result<Self, HttpError> {
         // First watch, then read: a change in between is told rather than lost.
         let receiver = api.mailboxes.watch();
-        let state = api.mailboxes.view(account_id).await?.state;
+        let state = api.mailboxes.view(&account.id).await?.state;
         let told = since.map_or(state, |since| since.min(state));
-        Ok(Self { api, account_id: account_id.to_owned(), types, receiver, told })
+        Ok(Self { api, account, types, receiver, told })
     }
 
-    /// The next change in a wanted type; `None` when the server stops. Can be dropped and called again.
+    /// Whether the account may still be watched: its credential is the one that the connection was opened with.
+    pub(crate) fn still_holds(&self) -> bool {
+        still_holds(&self.api, &self.account)
+    }
+
+    /// The next change in a wanted type; `None` when there will be none: the server stops, or the account may no longer
+    /// be watched. Can be dropped and called again.
     pub(crate) async fn next(&mut self) -> Option<Told> {
         loop {
+            if !self.still_holds() {
+                return None;
+            }
             if let Some(told) = self.told_now().await {
                 return Some(told);
             }
@@ -85,7 +96,7 @@ impl Watcher {
     async fn wait(&mut self) -> Option<()> {
         loop {
             match self.receiver.recv().await {
-                Ok(changed) if *changed.account_id == *self.account_id && changed.seq >= self.told => break,
+                Ok(changed) if *changed.account_id == *self.account.id && changed.seq >= self.told => break,
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => break,
                 Err(RecvError::Closed) => return None,
@@ -96,7 +107,7 @@ impl Watcher {
     }
 
     async fn told_now(&mut self) -> Option<Told> {
-        let view = match self.api.mailboxes.view(&self.account_id).await {
+        let view = match self.api.mailboxes.view(&self.account.id).await {
             Ok(view) => view,
             Err(error) => {
                 tracing::warn!(%error, "an account cannot be read for push");
@@ -127,7 +138,7 @@ impl Watcher {
         metrics::counter!("millrace_api_pushes_total").increment(1);
         let mut change = Map::new();
         change.insert("@type".into(), "StateChange".into());
-        change.insert("changed".into(), json!({ &self.account_id: states }));
+        change.insert("changed".into(), json!({ &self.account.id: states }));
         Some(Told { state: view.state, change })
     }
 }

@@ -1,0 +1,177 @@
+//! JMAP over WebSocket (RFC 8887): requests, and push when the client asks for it.
+//!
+//! - here: the connection, from its upgrade to its close
+//! - [`message`]: what a client's message asks for, and what it gets
+
+mod message;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, SplitSink};
+use futures::{SinkExt, StreamExt};
+use millrace_directory::Account;
+use tokio::time::{Instant, timeout};
+
+use super::watch::{Told, Watcher};
+use crate::Api;
+use crate::auth::{Identity, still_holds};
+use crate::error::{HttpError, RequestError};
+use crate::serve::Place;
+use crate::slots::Slot;
+use message::{Asked, MAX_RESPONSE_BYTES, Refused, respond, state_change};
+
+/// Silence after which a ping is sent; after twice this the client is taken to have gone.
+const PING: Duration = Duration::from_secs(60);
+/// Time to answer the requests that run, and to close.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// For the answers to a client's pings, which wait beside a response.
+const CONTROL_BYTES: usize = 64 << 10;
+
+pub(crate) async fn websocket(
+    State(api): State<Arc<Api>>,
+    Identity(account): Identity,
+    place: Option<Extension<Place>>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, HttpError> {
+    let most = api.options.max_size_request;
+    let upgrade = upgrade
+        .protocols(["jmap"])
+        .max_message_size(most)
+        .max_frame_size(most)
+        .max_write_buffer_size(MAX_RESPONSE_BYTES + CONTROL_BYTES);
+    if upgrade.selected_protocol().is_none() {
+        return Err(HttpError::BadRequest("ask for the subprotocol 'jmap' (RFC 8887)".into()));
+    }
+    let slot = api
+        .push_slots
+        .take(&account.id, api.options.max_push_connections)
+        .ok_or(HttpError::TooManyConnections("this account has too many push connections open"))?;
+    let connection = Connection { api, account, watcher: None, _slot: slot, _place: place };
+    Ok(upgrade.on_upgrade(move |socket| connection.run(socket)).into_response())
+}
+
+struct Connection {
+    api: Arc<Api>,
+    account: Arc<Account>,
+    watcher: Option<Watcher>,
+    _slot: Slot,
+    /// Held until the WebSocket is closed: a server that stops waits for it.
+    _place: Option<Extension<Place>>,
+}
+
+impl Connection {
+    async fn run(mut self, socket: WebSocket) {
+        let (mut sink, mut stream) = socket.split();
+        let mut running = FuturesUnordered::new();
+        let mut heard = Instant::now();
+        let mut pings = tokio::time::interval(PING);
+        let shutdown = self.api.shutdown.clone();
+        let code = loop {
+            let message = tokio::select! {
+                () = shutdown.cancelled() => break close_code::AWAY,
+                message = stream.next() => {
+                    heard = Instant::now();
+                    let asked = match message {
+                        Some(Ok(Message::Text(text))) => Asked::parse(text.as_bytes(), &self.api.options),
+                        Some(Ok(Message::Binary(_))) => Err(Refused::not_text()),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => break close_code::NORMAL,
+                    };
+                    if !still_holds(&self.api, &self.account) {
+                        break close_code::POLICY;
+                    }
+                    let started = match asked {
+                        Ok(asked) => shutdown.run_until_cancelled(self.start(asked)).await,
+                        Err(refused) => Some(Err(refused)),
+                    };
+                    match started {
+                        Some(Ok(Some(response))) => {
+                            running.push(response);
+                            continue;
+                        }
+                        Some(Ok(None)) => continue,
+                        Some(Err(refused)) => refused.into_message(),
+                        None => break close_code::AWAY,
+                    }
+                }
+                Some(response) = running.next() => response,
+                told = told(&mut self.watcher) => match told {
+                    Some(told) => state_change(told),
+                    None => break close_code::POLICY,
+                },
+                _ = pings.tick() => {
+                    if heard.elapsed() > PING * 2 {
+                        break close_code::NORMAL;
+                    }
+                    if !still_holds(&self.api, &self.account) {
+                        break close_code::POLICY;
+                    }
+                    Message::Ping(bytes::Bytes::new())
+                }
+            };
+            // Nothing else is made or read while a message waits: nothing piles up behind a client that takes nothing.
+            match shutdown.run_until_cancelled(sink.send(message)).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return,
+                None => break close_code::AWAY,
+            }
+        };
+        if code != close_code::AWAY {
+            running.clear();
+        }
+        let goodbye = async {
+            while let Some(response) = running.next().await {
+                sink.send(response).await?;
+            }
+            close(&mut sink, code).await
+        };
+        drop(timeout(GOODBYE, goodbye).await);
+    }
+}
+
+impl Connection {
+    /// Starts a request, whose response is the future's, or switches push.
+    async fn start(&mut self, asked: Asked) -> Result<Option<BoxFuture<'static, Message>>, Refused> {
+        match asked {
+            Asked::Request { id, request } => {
+                // One limit for all ways to send requests.
+                let most = self.api.options.max_concurrent_requests;
+                let Some(slot) = self.api.request_slots.take(&self.account.id, most) else {
+                    return Err(Refused::new(id, RequestError::Limit("maxConcurrentRequests", most)));
+                };
+                let running = respond(self.api.clone(), self.account.clone(), id, request);
+                return Ok(Some(Box::pin(async move {
+                    let response = running.await;
+                    drop(slot);
+                    response
+                })));
+            }
+            Asked::PushOn { id, types, since } => {
+                let watcher = Watcher::new(self.api.clone(), self.account.clone(), types, since).await;
+                let why = "the account cannot be read now; try again later";
+                let refused = |_| Refused::new(id, RequestError::NotRequest(why.to_owned()));
+                self.watcher = Some(watcher.map_err(refused)?);
+            }
+            Asked::PushOff => self.watcher = None,
+        }
+        Ok(None)
+    }
+}
+
+async fn close(sink: &mut SplitSink<WebSocket, Message>, code: CloseCode) -> Result<(), axum::Error> {
+    sink.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await?;
+    sink.close().await
+}
+
+async fn told(watcher: &mut Option<Watcher>) -> Option<Told> {
+    match watcher {
+        Some(watcher) => watcher.next().await,
+        None => std::future::pending().await,
+    }
+}
