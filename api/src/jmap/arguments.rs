@@ -1,4 +1,4 @@
-//! The arguments that standard methods share (RFC 8620 section 5).
+//! What standard methods share (RFC 8620 section 5): their arguments, and the objects that they answer with.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -63,4 +63,9 @@ pub fn keep_properties(object: &mut Map<String, Value>, asked: Option<&[String]>
     if let Some(asked) = asked {
         object.retain(|name, _| name == "id" || asked.iter().any(|property| property == name));
     }
+}
+
+/// The object that a `json!` literal is.
+pub fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(object) = value { object } else { Map::new() }
 }

@@ -7,10 +7,9 @@ use millrace_query::mail::Facts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::arguments;
+use super::arguments::{self, object};
 use super::dispatch::Call;
 use super::email::{Filters, read_body};
-use super::mailbox::object;
 use crate::error::MethodError;
 use crate::mime::bodies::Bodies;
 use crate::mime::decode;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::error::MethodError;
-use crate::jmap::arguments::{self, ChangesArguments};
+use crate::jmap::arguments::{self, ChangesArguments, object};
 use crate::jmap::dispatch::Call;
-use crate::jmap::mailbox::object;
 use crate::jmap::state;
 
 pub async fn changes(call: &Call<'_>, arguments: Map<String, Value>) -> Result<Map<String, Value>, MethodError> {

@@ -15,9 +15,8 @@ use super::metadata;
 use super::property::{Needs, PartProperty, Property};
 use crate::Api;
 use crate::error::MethodError;
-use crate::jmap::arguments;
+use crate::jmap::arguments::{self, object};
 use crate::jmap::dispatch::Call;
-use crate::jmap::mailbox::object;
 
 /// Bodies that one call reads at the same time.
 const CONCURRENT_BODIES: usize = 4;

@@ -11,9 +11,8 @@ use super::evaluate;
 use super::filter::{Filters, Test};
 use super::sort::Sort;
 use crate::error::MethodError;
-use crate::jmap::arguments::{self, Comparator};
+use crate::jmap::arguments::{self, Comparator, object};
 use crate::jmap::dispatch::Call;
-use crate::jmap::mailbox::object;
 use crate::jmap::paging::Paging;
 
 #[derive(Deserialize)]

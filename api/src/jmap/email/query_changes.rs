@@ -10,9 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::query::Selection;
 use crate::error::MethodError;
-use crate::jmap::arguments::{self, Comparator};
+use crate::jmap::arguments::{self, Comparator, object};
 use crate::jmap::dispatch::Call;
-use crate::jmap::mailbox::object;
 use crate::jmap::state;
 
 #[derive(Deserialize)]

@@ -10,9 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::patch;
 use crate::error::{MethodError, SetError};
-use crate::jmap::arguments;
+use crate::jmap::arguments::{self, object};
 use crate::jmap::dispatch::Call;
-use crate::jmap::mailbox::object;
 use crate::jmap::state;
 
 #[derive(Deserialize)]

@@ -3,9 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::MethodError;
-use crate::jmap::arguments::{self, GetArguments, check_properties, keep_properties};
+use crate::jmap::arguments::{self, GetArguments, check_properties, keep_properties, object};
 use crate::jmap::dispatch::Call;
-use crate::jmap::mailbox::object;
 
 /// The emails of a thread, oldest first.
 pub async fn get(call: &Call<'_>, arguments: Map<String, Value>) -> Result<Map<String, Value>, MethodError> {
