@@ -13,8 +13,8 @@ pub struct Options {
     pub max_size_upload: usize,
     /// Uploads of one account at one time.
     pub max_concurrent_uploads: usize,
-    /// Bytes that the uploads of all accounts may hold in memory until they are stored; room for one of the largest is
-    /// always there.
+    /// Bytes that the uploads of all accounts may hold in memory until they are stored; never less than one of the
+    /// largest takes.
     pub max_upload_memory: usize,
     /// Makes the blob ids of uploads. Give the same one to every process and keep it: under another one, the uploads
     /// that nothing refers to yet are lost. The default is a random key, so that they are lost to a restart.
@@ -27,7 +27,7 @@ pub struct Options {
     pub max_query_limit: usize,
     /// A request that takes longer is given up.
     pub request_timeout: Duration,
-    /// How long a client may take to send a request's body, and how long it may pause in an upload.
+    /// How long a client may take to send a request's body, or 256 KiB of an upload.
     pub read_timeout: Duration,
     /// Push connections (event source and WebSocket) of one account.
     pub max_push_connections: usize,

@@ -1,7 +1,6 @@
 //! Receives a body within bounds of size, time and memory.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
@@ -12,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{HttpError, RequestError};
 use crate::options::Options;
 
-/// An upload that has come in slower than this, taken over all of its time, is given up.
-const MIN_BYTES_PER_SECOND: u64 = 16 << 10;
+/// An upload has the read timeout for each piece of this size, or for what is left: 70 kbit/s keep it going.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// A body that is here, and its share of the memory, which is free again when this is dropped.
 pub(super) struct Received {
@@ -25,8 +24,8 @@ pub(super) struct Received {
 /// left to wait, since those that hold the memory might be waiting as well.
 ///
 /// # Errors
-/// The limit `maxSizeUpload`, as soon as it is known to be exceeded; [`HttpError::Timeout`] when nothing came for the
-/// read timeout or too little came in all; [`HttpError::Busy`] when other uploads hold the memory.
+/// The limit `maxSizeUpload`, as soon as it is known to be exceeded; [`HttpError::Timeout`] when it comes in too slowly;
+/// [`HttpError::Busy`] when other uploads hold the memory.
 pub(super) async fn receive(options: &Options, memory: &Arc<Semaphore>, mut body: Body) -> Result<Received, HttpError> {
     let too_large = || RequestError::Limit("maxSizeUpload", options.max_size_upload);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -34,13 +33,12 @@ pub(super) async fn receive(options: &Options, memory: &Arc<Semaphore>, mut body
         return Err(too_large().into());
     }
     let started = Instant::now();
+    let mut piece_due = started + options.read_timeout;
     let mut bytes = Vec::with_capacity(announced);
     let mut held: Option<OwnedSemaphorePermit> = None;
     loop {
-        let earned = Duration::from_secs(bytes.len() as u64 / MIN_BYTES_PER_SECOND);
-        let deadline = (started + options.read_timeout + earned).min(Instant::now() + options.read_timeout);
         let late = |_| HttpError::Timeout(started.elapsed().as_secs());
-        let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(late)? else { break };
+        let Some(frame) = timeout_at(piece_due, body.frame()).await.map_err(late)? else { break };
         let frame = frame.map_err(|error| HttpError::BadRequest(format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > options.max_size_upload - bytes.len() {
@@ -51,6 +49,9 @@ pub(super) async fn receive(options: &Options, memory: &Arc<Semaphore>, mut body
         match &mut held {
             Some(held) => held.merge(share),
             None => held = Some(share),
+        }
+        if bytes.len() / PIECE_BYTES < (bytes.len() + data.len()) / PIECE_BYTES {
+            piece_due = Instant::now() + options.read_timeout;
         }
         bytes.extend_from_slice(&data);
     }
