@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use futures::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
+use millrace_api::Options;
 use serde_json::{Value, json};
 use support::{World, mail};
 use tokio::net::TcpStream;
@@ -138,4 +139,21 @@ async fn push_ends_with_the_account() {
         };
         assert_eq!(u16::from(frame.code), 1008);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_no_message_holds_is_refused_and_the_websocket_goes_on() {
+    let world = World::start_with(Options { max_size_request: 80 << 20, ..Options::default() }).await;
+    let mut socket = open(&world).await;
+    let echo = |bytes: usize| {
+        let calls = json!([["Core/echo", { "a": "x".repeat(bytes) }, "c"]]);
+        let using = ["urn:ietf:params:jmap:core"];
+        Message::text(json!({ "@type": "Request", "id": "R", "using": using, "methodCalls": calls }).to_string())
+    };
+    socket.send(echo(65 << 20)).await.unwrap();
+    let refused = next(&mut socket).await;
+    assert_eq!((&refused["@type"], &refused["requestId"]), (&json!("RequestError"), &json!("R")));
+    assert!(refused["detail"].as_str().unwrap().contains("ask for less"), "{refused}");
+    socket.send(echo(1)).await.unwrap();
+    assert_eq!(next(&mut socket).await["@type"], "Response");
 }

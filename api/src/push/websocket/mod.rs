@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, SplitSink};
+use futures::stream::FuturesUnordered;
 use futures::{SinkExt, StreamExt};
 use millrace_directory::Account;
 use tokio::time::{Instant, timeout};
@@ -65,6 +65,15 @@ struct Connection {
     _place: Option<Extension<Place>>,
 }
 
+/// What to do next.
+enum Next {
+    Send(Message),
+    /// A request whose response will be sent.
+    Run(BoxFuture<'static, Message>),
+    Listen,
+    Close(CloseCode),
+}
+
 impl Connection {
     async fn run(mut self, socket: WebSocket) {
         let (mut sink, mut stream) = socket.split();
@@ -73,47 +82,27 @@ impl Connection {
         let mut pings = tokio::time::interval(PING);
         let shutdown = self.api.shutdown.clone();
         let code = loop {
-            let message = tokio::select! {
-                () = shutdown.cancelled() => break close_code::AWAY,
+            let next = tokio::select! {
+                () = shutdown.cancelled() => Next::Close(close_code::AWAY),
                 message = stream.next() => {
                     heard = Instant::now();
-                    let asked = match message {
-                        Some(Ok(Message::Text(text))) => Asked::parse(text.as_bytes(), &self.api.options),
-                        Some(Ok(Message::Binary(_))) => Err(Refused::not_text()),
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => break close_code::NORMAL,
-                    };
-                    if !still_holds(&self.api, &self.account) {
-                        break close_code::POLICY;
-                    }
-                    let started = match asked {
-                        Ok(asked) => shutdown.run_until_cancelled(self.start(asked)).await,
-                        Err(refused) => Some(Err(refused)),
-                    };
-                    match started {
-                        Some(Ok(Some(response))) => {
-                            running.push(response);
-                            continue;
-                        }
-                        Some(Ok(None)) => continue,
-                        Some(Err(refused)) => refused.into_message(),
-                        None => break close_code::AWAY,
-                    }
+                    shutdown.run_until_cancelled(self.take(message)).await.unwrap_or(Next::Close(close_code::AWAY))
                 }
-                Some(response) = running.next() => response,
+                Some(response) = running.next() => Next::Send(response),
                 told = told(&mut self.watcher) => match told {
-                    Some(told) => state_change(told),
-                    None => break close_code::POLICY,
+                    Some(told) => Next::Send(state_change(told)),
+                    None => Next::Close(close_code::POLICY),
                 },
-                _ = pings.tick() => {
-                    if heard.elapsed() > PING * 2 {
-                        break close_code::NORMAL;
-                    }
-                    if !still_holds(&self.api, &self.account) {
-                        break close_code::POLICY;
-                    }
-                    Message::Ping(bytes::Bytes::new())
+                _ = pings.tick() => self.ping(heard),
+            };
+            let message = match next {
+                Next::Send(message) => message,
+                Next::Run(response) => {
+                    running.push(response);
+                    continue;
                 }
+                Next::Listen => continue,
+                Next::Close(code) => break code,
             };
             // Nothing else is made or read while a message waits: nothing piles up behind a client that takes nothing.
             match shutdown.run_until_cancelled(sink.send(message)).await {
@@ -129,15 +118,41 @@ impl Connection {
             while let Some(response) = running.next().await {
                 sink.send(response).await?;
             }
-            close(&mut sink, code).await
+            sink.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await?;
+            sink.close().await
         };
         drop(timeout(GOODBYE, goodbye).await);
     }
-}
 
-impl Connection {
-    /// Starts a request, whose response is the future's, or switches push.
-    async fn start(&mut self, asked: Asked) -> Result<Option<BoxFuture<'static, Message>>, Refused> {
+    fn ping(&self, heard: Instant) -> Next {
+        if heard.elapsed() > PING * 2 {
+            return Next::Close(close_code::NORMAL);
+        }
+        if !still_holds(&self.api, &self.account) {
+            return Next::Close(close_code::POLICY);
+        }
+        Next::Send(Message::Ping(bytes::Bytes::new()))
+    }
+
+    async fn take(&mut self, message: Option<Result<Message, axum::Error>>) -> Next {
+        let asked = match message {
+            Some(Ok(Message::Text(text))) => Asked::parse(text.as_bytes(), &self.api.options),
+            Some(Ok(Message::Binary(_))) => Err(Refused::not_text()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Next::Listen,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Next::Close(close_code::NORMAL),
+        };
+        if !still_holds(&self.api, &self.account) {
+            return Next::Close(close_code::POLICY);
+        }
+        let started = match asked {
+            Ok(asked) => self.start(asked).await,
+            Err(refused) => Err(refused),
+        };
+        started.unwrap_or_else(|refused| Next::Send(refused.into_message()))
+    }
+
+    /// Starts a request, or switches push.
+    async fn start(&mut self, asked: Asked) -> Result<Next, Refused> {
         match asked {
             Asked::Request { id, request } => {
                 // One limit for all ways to send requests.
@@ -146,7 +161,7 @@ impl Connection {
                     return Err(Refused::new(id, RequestError::Limit("maxConcurrentRequests", most)));
                 };
                 let running = respond(self.api.clone(), self.account.clone(), id, request);
-                return Ok(Some(Box::pin(async move {
+                return Ok(Next::Run(Box::pin(async move {
                     let response = running.await;
                     drop(slot);
                     response
@@ -160,13 +175,8 @@ impl Connection {
             }
             Asked::PushOff => self.watcher = None,
         }
-        Ok(None)
+        Ok(Next::Listen)
     }
-}
-
-async fn close(sink: &mut SplitSink<WebSocket, Message>, code: CloseCode) -> Result<(), axum::Error> {
-    sink.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await?;
-    sink.close().await
 }
 
 async fn told(watcher: &mut Option<Watcher>) -> Option<Told> {
