@@ -62,10 +62,26 @@ pub async fn message(
         return Ok(Json(Imported { email_id, is_new: false }));
     }
     let received_at_us = received.received_at_us.unwrap_or_else(|| sent_at_us(&node, &content));
+    if let Err(error) = append(&node, &account, &email_id, digest, content, received_at_us).await {
+        // Not taken: the next import may try again.
+        node.importing.lock().remove(&email_id);
+        return Err(error);
+    }
+    Ok(Json(Imported { email_id, is_new: true }))
+}
+
+async fn append(
+    node: &Node,
+    account: &Account,
+    email_id: &str,
+    digest: String,
+    content: Vec<u8>,
+    received_at_us: i64,
+) -> Result<(), AdminError> {
     let size_bytes = content.len() as i64;
     let body = node.storage.blobs.put(content.into()).await.map_err(AdminError::internal)?;
     let reception = Reception {
-        message_id: email_id.clone(),
+        message_id: email_id.to_owned(),
         received_at_us,
         origin: "import".to_owned(),
         remote_ip: String::new(),
@@ -82,9 +98,9 @@ pub async fn message(
         body_digest: digest,
     };
     let value = encode(&reception).map_err(AdminError::internal)?;
-    let record = NewRecord { topic: Topic::Reception, key: email_id.clone(), value };
+    let record = NewRecord { topic: Topic::Reception, key: email_id.to_owned(), value };
     node.storage.log.append(vec![record]).await.map_err(AdminError::internal)?;
-    Ok(Json(Imported { email_id, is_new: true }))
+    Ok(())
 }
 
 /// The same for the same bytes in the same account, so that an import can be repeated.
@@ -136,7 +152,7 @@ pub async fn finish(
     Ok(progress::respond("screening", move |progress| async move {
         let visible = wait_until_visible(&node, &account, &emails.emails, &progress).await?;
         set_keywords(&node, &account, &emails.emails).await?;
-        node.importing.lock().clear();
+        node.importing.lock().retain(|id| !emails.emails.iter().any(|email| email.email_id == *id));
         Ok(json!({ "visible": visible }))
     }))
 }

@@ -38,15 +38,13 @@ impl Health {
     /// When the log cannot say where it ends.
     pub async fn watch(self: Arc<Self>, node: Arc<Node>, shutdown: CancellationToken) -> anyhow::Result<()> {
         let starts = node.ends().await?;
-        let mut was_ready = false;
         loop {
             let verdict = node.check(&starts).await;
             let before = std::mem::replace(&mut *self.0.lock(), verdict.clone());
-            was_ready |= verdict.is_ok();
             match verdict {
                 Ok(()) if before.is_err() => info!("ready"),
-                // At a start it is a matter of moments.
-                Err(why) if was_ready && before.as_ref() != Err(&why) => warn!(why, "not ready"),
+                // Neither at a start, where it is a matter of moments, nor each time that the reason is worded anew.
+                Err(why) if before.is_ok() => warn!(why, "not ready"),
                 _ => {}
             }
             tokio::select! {

@@ -192,12 +192,13 @@ impl Node {
         let end = async {
             // The edges hang on no worker, so both may end together; what is in the log is taken up at the next start.
             self.workers.cancel();
-            self.indexer.stop().await?;
-            self.lander.stop().await?;
+            // One that ends badly keeps no other from ending well.
+            let mut result = self.indexer.stop().await;
+            result = result.and(self.lander.stop().await);
             while let Some(ended) = tasks.join_next().await {
-                ended??;
+                result = result.and(ended.map_err(Into::into).and_then(|ended| ended.map(drop)));
             }
-            anyhow::Ok(())
+            result
         };
         tokio::time::timeout(STOP_TIMEOUT, end).await.context("some parts did not end in time")?
     }
@@ -219,8 +220,7 @@ impl Node {
         let running = self.roles.get().into_iter().flatten().map(Role::to_string);
         let all: Vec<_> = running.chain(missing.iter().cloned()).collect();
         anyhow::bail!(
-            "the node that runs on {} has no {}; stop it, and start `millrace up`, or `millrace run {}`",
-            self.config.data_dir.display(),
+            "the node that runs here has no {}; stop it, and start `millrace up`, or `millrace run {}`",
             missing.join(" and no "),
             all.join(" "),
         )
