@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8};
+use memchr::{memchr, memmem};
 
 /// How much is looked at for a declared charset, and by the detector.
 const LOOK_BYTES: usize = 16 * 1024;
@@ -11,7 +12,7 @@ const LOOK_BYTES: usize = 16 * 1024;
 /// Where the header section ends: after the line end of its last field, before the empty line.
 pub(crate) fn header_end(raw: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(newline) = raw[at..].iter().position(|byte| *byte == b'\n') {
+    while let Some(newline) = memchr(b'\n', &raw[at..]) {
         let line = &raw[at..at + newline];
         if line.is_empty() || line == b"\r" {
             return at;
@@ -88,7 +89,7 @@ fn charset_value(rest: &[u8]) -> &[u8] {
 
 /// A shift to JIS X 0208 or the like: seven-bit Japanese without encoded words.
 fn has_escape(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| pair == b"\x1b$")
+    memmem::find(bytes, b"\x1b$").is_some()
 }
 
 fn find_ignoring_case(haystack: &[u8], needle: &[u8]) -> Option<usize> {

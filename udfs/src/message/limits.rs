@@ -1,6 +1,8 @@
 //! How much structure is parsed. The parser keeps one entry per part, walks embedded messages recursively when it
 //! drops them, and searches the rest of the message for each boundary, so each is bounded before it starts.
 
+use memchr::memchr;
+
 /// Embedded messages (`message/rfc822`, `message/global`, `multipart/digest`): as deep as they can nest.
 const MAX_EMBEDDED: usize = 100;
 /// Declared multiparts: each may cost one search through the message.
@@ -43,7 +45,7 @@ impl Counts {
     fn admit(&mut self, line: &[u8]) -> bool {
         if line.starts_with(b"--") {
             self.boundaries += usize::from(self.multiparts > 0);
-        } else if let Some(position) = memchr_slash(line) {
+        } else if let Some(position) = memchr(b'/', line) {
             self.count_types(line, position);
         }
         self.embedded <= MAX_EMBEDDED && self.multiparts <= MAX_MULTIPARTS && self.boundaries <= MAX_BOUNDARIES
@@ -61,16 +63,12 @@ impl Counts {
             } else if ends_with(before, b"message") {
                 self.embedded += usize::from(starts_with(after, b"rfc822") || starts_with(after, b"global"));
             }
-            match memchr_slash(&line[slash + 1..]) {
+            match memchr(b'/', &line[slash + 1..]) {
                 Some(next) => slash += 1 + next,
                 None => return,
             }
         }
     }
-}
-
-fn memchr_slash(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'/')
 }
 
 fn trim_start(bytes: &[u8]) -> &[u8] {
@@ -113,7 +111,7 @@ impl<'x> Iterator for Lines<'x> {
     fn next(&mut self) -> Option<Line<'x>> {
         let start = self.at;
         let rest = self.raw.get(start..).filter(|rest| !rest.is_empty())?;
-        let length = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |newline| newline + 1);
+        let length = memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
         self.at = start + length;
         Some(Line { start, bytes: &rest[..length] })
     }

@@ -83,19 +83,20 @@ impl SpamFilter {
         let features = Features::of(raw);
         let mut log_odds = self.model.log_odds(features.places());
         let share = self.model.share(features.places().len());
-        let mut strongest: Vec<(f32, u32)> =
-            features.places().iter().map(|place| (self.model.weight(*place) * share, *place)).collect();
-        let keep = strongest.len().min(MAX_SIGNALS);
-        if keep < strongest.len() {
-            strongest.select_nth_unstable_by(keep, by_strength);
-            strongest.truncate(keep);
+        let places = features.places().iter().enumerate();
+        let mut strongest: Vec<Strength> = places
+            .map(|(index, place)| Strength { weight: self.model.weight(*place) * share, place: *place, index })
+            .collect();
+        if strongest.len() > MAX_SIGNALS {
+            strongest.select_nth_unstable_by(MAX_SIGNALS, Strength::order);
+            strongest.truncate(MAX_SIGNALS);
         }
         let mut signals: Vec<SpamSignal> = signals::of(auth);
         log_odds += signals.iter().map(|signal| signal.weight as f32).sum::<f32>();
-        let names = features.names(raw, &strongest);
-        signals.extend(
-            strongest.iter().zip(names).map(|((weight, _), name)| SpamSignal { name, weight: rounded(*weight) }),
-        );
+        signals.extend(strongest.iter().map(|strength| SpamSignal {
+            name: features.name(strength.index).to_owned(),
+            weight: rounded(strength.weight),
+        }));
         signals.retain(|signal| signal.weight != 0.0);
         signals.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()).then_with(|| a.name.cmp(&b.name)));
         signals.truncate(MAX_SIGNALS);
@@ -103,9 +104,19 @@ impl SpamFilter {
     }
 }
 
-/// Strongest first, ties by place, so that the choice is the same every time.
-fn by_strength(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
-    b.0.abs().total_cmp(&a.0.abs()).then(a.1.cmp(&b.1))
+/// What a feature adds to the log-odds.
+struct Strength {
+    weight: f32,
+    place: u32,
+    /// Which of the features it is.
+    index: usize,
+}
+
+impl Strength {
+    /// Strongest first, ties by place, so that the choice is the same every time.
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        other.weight.abs().total_cmp(&self.weight.abs()).then(self.place.cmp(&other.place))
+    }
 }
 
 fn rounded(value: f32) -> f64 {

@@ -1,6 +1,7 @@
 //! What is wrong with a message: fixed words, so that rules can count them.
 
 use mail_parser::{HeaderName, Message, MimeHeaders, PartType};
+use memchr::{memchr, memchr2_iter, memmem};
 
 use super::date;
 use crate::message::{Prepared, for_each_leaf, text};
@@ -9,7 +10,7 @@ use crate::message::{Prepared, for_each_leaf, text};
 pub(super) fn list(message: &Message<'_>, prepared: &Prepared<'_>) -> Vec<String> {
     let mut defects = prepared.defects.clone();
     let raw = prepared.bytes.as_ref();
-    note(&mut defects, raw.contains(&0), "nul-byte");
+    note(&mut defects, memchr(0, raw).is_some(), "nul-byte");
     note(&mut defects, has_bare_line_end(raw), "bare-line-end");
     header(message, &mut defects);
     parts(message, raw, &mut defects);
@@ -51,20 +52,15 @@ fn boundary_of<'a>(part: &'a mail_parser::MessagePart<'_>) -> Option<&'a str> {
 
 /// The close delimiter `--boundary--` (RFC 2046 section 5.1.1), searched from the end.
 fn has_close(raw: &[u8], boundary: &[u8]) -> bool {
-    let close = [b"--", boundary, b"--"].concat();
-    raw.len() >= close.len() && (0..=raw.len() - close.len()).rev().any(|at| raw[at..].starts_with(&close))
+    memmem::rfind(raw, &[b"--", boundary, b"--"].concat()).is_some()
 }
 
+/// Whether there is a CR or an LF without the other.
 fn has_bare_line_end(raw: &[u8]) -> bool {
-    let mut previous = 0;
-    let is_bare = |byte: u8, previous: u8| (byte == b'\n') != (previous == b'\r');
-    for byte in raw {
-        if (*byte == b'\n' || previous == b'\r') && is_bare(*byte, previous) {
-            return true;
-        }
-        previous = *byte;
-    }
-    previous == b'\r'
+    memchr2_iter(b'\r', b'\n', raw).any(|at| match raw[at] {
+        b'\r' => raw.get(at + 1) != Some(&b'\n'),
+        _ => at == 0 || raw[at - 1] != b'\r',
+    })
 }
 
 fn note(defects: &mut Vec<&'static str>, is_so: bool, word: &'static str) {
