@@ -8,13 +8,16 @@
 //! - [`registry`]: every schema version ever used, with the id that it keeps for ever
 //! - [`codec`]: one record to and from framed bytes
 //! - [`arrow`]: many records at once, straight to and from an Arrow batch
+//! - [`decode_changes`]: many records of `mailbox.changes` at once, as Rust values
 
 pub mod arrow;
+mod changes;
 pub mod codec;
 pub mod record;
 pub mod registry;
 pub mod topic;
 
+pub use changes::decode_changes;
 pub use codec::{CodecError, decode, encode};
 pub use record::{AvroRecord, DeadLetter, Delivery, DirectoryEntry, MailboxChange, MailboxPatch, Reception, Screened};
 pub use topic::Topic;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use millrace_schemas::{MailboxChange, decode};
+use millrace_schemas::{MailboxChange, decode_changes};
 use millrace_storage::{HotRow, HotStore, Record};
 
 use super::LandError;
@@ -144,8 +144,9 @@ fn hot_row(row: &Row) -> HotRow {
 /// on, since everything behind it is somebody's mail.
 fn read(records: &[Record]) -> Vec<Change> {
     let mut changes = Vec::with_capacity(records.len());
-    for record in records {
-        match decode::<MailboxChange>(&record.value) {
+    let values: Vec<_> = records.iter().map(|record| &record.value).collect();
+    for (record, change) in records.iter().zip(decode_changes(&values)) {
+        match change {
             Ok(change) => changes.push(Change {
                 seq: record.position.offset,
                 appended_at_ms: record.appended_at_us / 1000,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millrace_schemas::{MailboxChange, MailboxPatch, Topic, decode};
+use millrace_schemas::{MailboxChange, MailboxPatch, Topic, decode_changes};
 use millrace_storage::{BlobError, BlobStore, Consumer, Log, Record};
 use tantivy::IndexWriter;
 use tokio_util::sync::CancellationToken;
@@ -147,9 +147,11 @@ impl Following {
         let mut ends: BTreeMap<u32, u64> = BTreeMap::new();
         let mut steps = Vec::with_capacity(records.len());
         let mut held = 0;
-        for record in records {
+        let values: Vec<_> = records.iter().map(|record| &record.value).collect();
+        for (record, change) in records.iter().zip(decode_changes(&values)) {
             ends.insert(record.position.partition, record.position.offset + 1);
-            let Some(mut step) = read(&record) else { continue };
+            // The lander tells of records that cannot be read.
+            let Some(mut step) = change.ok().and_then(step) else { continue };
             if let Step::Add(source, body) = &mut step {
                 *body = read_patiently(source, self.blobs.as_ref()).await?;
                 held += body.as_ref().map_or(0, Bytes::len);
@@ -217,10 +219,8 @@ pub(super) fn take_steps(search: &Search, writer: &IndexWriter, steps: Vec<Step>
     Ok(())
 }
 
-/// What a record means to the index; most updates mean nothing.
-fn read(record: &Record) -> Option<Step> {
-    // The lander tells of records that cannot be read.
-    let change = decode::<MailboxChange>(&record.value).ok()?;
+/// What a change means to the index; most updates mean nothing.
+fn step(change: MailboxChange) -> Option<Step> {
     match change.kind.as_str() {
         MailboxChange::DELIVERED => Some(Step::Add(Source::of(change), None)),
         MailboxChange::UPDATED => {

@@ -34,7 +34,9 @@ const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 const MIN_COMPRESSED_BYTES: usize = 128;
 
 thread_local! {
+    // Making either costs more than most bodies take.
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// The fixed part of an entry.
@@ -102,9 +104,7 @@ impl EntryHeader {
         }
         let body_len = usize::try_from(self.body_len).map_err(|_| "it is larger than the memory")?;
         let body = match self.codec {
-            CODEC_ZSTD => {
-                zstd::bulk::decompress(stored, body_len).map_err(|error| format!("it does not decompress: {error}"))?
-            }
+            CODEC_ZSTD => decompress(stored, body_len).map_err(|error| format!("it does not decompress: {error}"))?,
             _ => stored.to_vec(),
         };
         if body.len() != body_len {
@@ -172,6 +172,16 @@ fn compress_into(body: &[u8], out: &mut Vec<u8>) -> bool {
             }
             Err(_) => false,
         }
+    })
+}
+
+fn decompress(stored: &[u8], body_len: usize) -> std::io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress(stored, body_len)
     })
 }
 
