@@ -2,11 +2,10 @@
 //! that waits for its 250 is not served by mail that is screened a little earlier.
 
 use anyhow::Context;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::runtime::{Builder, Handle, Runtime};
-
-/// How willingly these threads give way (`nice(2)`): all the way. They get a twentieth of two cores that reception
-/// keeps busy, and all of them once it does not.
-const NICENESS: i32 = 19;
 
 pub struct Background(Option<Runtime>);
 
@@ -14,10 +13,12 @@ impl Background {
     /// # Errors
     /// When no threads can be started.
     pub fn start() -> anyhow::Result<Self> {
+        // SCHED_IDLE (sched(7)): what wakes up beside them goes first, where even the lowest niceness may finish its
+        // turn before. They still get a small share of cores that are never idle.
         let give_way = || {
-            // Of the calling thread, which is what Linux means by no process (setpriority(2)).
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                tracing::debug!(%error, "screening runs at the priority of everything else");
+            let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+            if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+                tracing::debug!(?error, "screening runs at the priority of everything else");
             }
         };
         let runtime = Builder::new_multi_thread()

@@ -4,6 +4,7 @@
 //! - [`recipients`]: the directory and quotas, as reception asks for them
 //! - [`background`]: threads that give way to reception and reading
 //! - [`maintenance`]: retention and the like
+//! - [`secret`]: secrets that the data directory keeps
 //! - [`restartable`]: a part that can be stopped and started again
 //! - [`health`]: whether it can do what it is there for
 //! - [`audit`], [`rebuild`]: what operators ask of a running node
@@ -16,6 +17,7 @@ mod rebuild;
 mod recipients;
 mod restartable;
 mod role;
+mod secret;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

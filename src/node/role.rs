@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use millrace_api::{Api, Options, ServeOptions};
+use millrace_api::{Api, Options, ServeOptions, UploadKey};
 use millrace_query::mail::search::Indexer;
 use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
 use millrace_query::tables::{Table, Tables};
@@ -23,6 +23,7 @@ use super::background::Background;
 use super::health::Health;
 use super::recipients::LocalRecipients;
 use super::restartable::Restartable;
+use super::secret;
 use crate::config::Config;
 
 /// Name of the pipeline that screens receptions, which is its consumer group.
@@ -169,7 +170,9 @@ pub fn indexer(
 async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     let http = &node.config.http;
     let (listener, address) = listen("http", http.listen).await?;
-    let options = Options { public_url: http.base_url.clone().unwrap_or_default(), ..Options::default() };
+    let upload_key = UploadKey::from(secret::load_or_make(&node.config.data_dir.join("keys/upload.key"))?);
+    let public_url = http.base_url.clone().unwrap_or_default();
+    let options = Options { public_url, upload_key, ..Options::default() };
     let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
     let health = Arc::new(Health::default());
     node.spawn("health", health.clone().watch(node.clone(), node.edges.clone()));
