@@ -57,17 +57,40 @@ pub async fn message(
     let email_id = email_id(&account, &digest);
     let view = node.mailboxes.view(&account.id).await.map_err(AdminError::internal)?;
     // What was taken a moment ago may not be in the view yet.
-    let is_known = view.get(&email_id).is_some() || !node.importing.lock().insert(email_id.clone());
-    if is_known {
+    if view.get(&email_id).is_some() {
         return Ok(Json(Imported { email_id, is_new: false }));
     }
+    let Some(mut claim) = Claim::take(&node, &email_id) else {
+        return Ok(Json(Imported { email_id, is_new: false }));
+    };
     let received_at_us = received.received_at_us.unwrap_or_else(|| sent_at_us(&node, &content));
-    if let Err(error) = append(&node, &account, &email_id, digest, content, received_at_us).await {
-        // Not taken: the next import may try again.
-        node.importing.lock().remove(&email_id);
-        return Err(error);
-    }
+    append(&node, &account, &email_id, digest, content, received_at_us).await?;
+    claim.is_appended = true;
+    drop(claim);
     Ok(Json(Imported { email_id, is_new: true }))
+}
+
+/// Keeps others from appending the same email. Gone again when it was not appended, for whatever reason: then the next
+/// import may try.
+struct Claim<'a> {
+    node: &'a Node,
+    email_id: &'a str,
+    is_appended: bool,
+}
+
+impl<'a> Claim<'a> {
+    fn take(node: &'a Node, email_id: &'a str) -> Option<Self> {
+        let is_free = node.importing.lock().insert(email_id.to_owned());
+        is_free.then_some(Self { node, email_id, is_appended: false })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.is_appended {
+            self.node.importing.lock().remove(self.email_id);
+        }
+    }
 }
 
 async fn append(
@@ -152,9 +175,17 @@ pub async fn finish(
     Ok(progress::respond("screening", move |progress| async move {
         let visible = wait_until_visible(&node, &account, &emails.emails, &progress).await?;
         set_keywords(&node, &account, &emails.emails).await?;
-        node.importing.lock().retain(|id| !emails.emails.iter().any(|email| email.email_id == *id));
+        forget(&node, &emails.emails);
         Ok(json!({ "visible": visible }))
     }))
+}
+
+/// Lets go of the claims on emails that are in the view by now.
+fn forget(node: &Node, emails: &[Email]) {
+    let mut importing = node.importing.lock();
+    for email in emails {
+        importing.remove(&email.email_id);
+    }
 }
 
 async fn wait_until_visible(
@@ -199,4 +230,31 @@ async fn set_keywords(node: &Node, account: &Account, emails: &[Email]) -> anyho
         node.mailboxes.change(&account.id, None, chunk.to_vec()).await.context("the keywords could not be set")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use confique::Config as _;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn an_email_that_was_not_appended_can_be_imported_again() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = Config::builder().load().unwrap();
+        config.data_dir = data.path().to_owned();
+        config.screening.dns = "off".to_owned();
+        let node = Node::open(config).await.unwrap();
+        let claim = Claim::take(&node, "i1").unwrap();
+        assert!(Claim::take(&node, "i1").is_none(), "one at a time");
+        drop(claim);
+        let mut claim = Claim::take(&node, "i1").expect("the first was not appended");
+        claim.is_appended = true;
+        drop(claim);
+        assert!(Claim::take(&node, "i1").is_none(), "it is in the log");
+        forget(&node, &[Email { email_id: "i1".to_owned(), keywords: Vec::new() }]);
+        assert!(Claim::take(&node, "i1").is_some());
+    }
 }

@@ -1,5 +1,6 @@
 //! `millrace dead-letter`.
 
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::print_columns;
@@ -16,9 +17,14 @@ pub async fn run(client: &Client, command: DeadLetter) -> anyhow::Result<()> {
         }
         DeadLetter::Retry { id: Some(id), .. } => retry(client, &id).await,
         DeadLetter::Retry { id: None, .. } => {
+            let mut failed = 0;
             for letter in letters(client).await? {
-                retry(client, letter["id"].as_str().unwrap_or_default()).await?;
+                if let Err(error) = retry(client, letter["id"].as_str().unwrap_or_default()).await {
+                    eprintln!("not tried again: {error:#}");
+                    failed += 1;
+                }
             }
+            ensure!(failed == 0, "{failed} dead letters were not tried again, see above");
             Ok(())
         }
     }

@@ -107,12 +107,11 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    async fn node(roles: &[Role], change: impl FnOnce(&mut Config)) -> (Arc<Node>, tempfile::TempDir) {
+    async fn node(roles: &[Role]) -> (Arc<Node>, tempfile::TempDir) {
         let data = tempfile::tempdir().unwrap();
         let mut config = Config::builder().load().unwrap();
         config.data_dir = data.path().to_owned();
         config.screening.dns = "off".to_owned();
-        change(&mut config);
         let node = Node::open(config).await.unwrap();
         node.start(roles).await.unwrap();
         (node, data)
@@ -128,7 +127,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_node_is_ready_when_its_lander_is_there_and_not_when_it_broke_down() {
-        let (node, _data) = node(&[Role::Lander], |_| {}).await;
+        let (node, _data) = node(&[Role::Lander]).await;
         eventually_ready(&node, &node.ends().await.unwrap()).await;
         let mut ahead = node.ends().await.unwrap();
         ahead[1] += 5;
@@ -147,7 +146,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_node_without_a_lander_says_so() {
-        let (node, _data) = node(&[], |_| {}).await;
+        let (node, _data) = node(&[]).await;
         let why = node.check(&[]).await.unwrap_err();
         assert!(why.contains("no lander") && why.contains("millrace run lander"), "{why}");
         node.stop().await.unwrap();
@@ -155,7 +154,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_log_that_takes_nothing_is_told_with_its_reason() {
-        let (node, _data) = node(&[Role::Lander], |_| {}).await;
+        let (node, _data) = node(&[Role::Lander]).await;
         eventually_ready(&node, &[]).await;
         node.stop().await.unwrap();
         let mut config = node.config.clone();
@@ -176,7 +175,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_verdict_is_kept_and_follows_what_happens() {
-        let (node, _data) = node(&[Role::Lander], |_| {}).await;
+        let (node, _data) = node(&[Role::Lander]).await;
         let health = Arc::new(Health::default());
         assert_eq!(health.verdict(), Err("the node is starting".to_owned()));
         let shutdown = CancellationToken::new();
