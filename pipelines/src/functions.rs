@@ -89,16 +89,6 @@ impl Functions for Stages {
         received_at_us: i64,
     ) -> Result<String, Unavailable> {
         let seen = Stages::first_seen(self, recipient, body_digest, message_id, received_at_us).await;
-        let is_answerable = !recipient.is_empty() && !body_digest.is_empty() && !message_id.is_empty();
-        match serde_json::from_str::<Refusal>(&seen) {
-            Ok(Refusal { error: Some(reason) }) if is_answerable => Err(Unavailable { function: "first_seen", reason }),
-            _ => Ok(seen),
-        }
+        seen.map_err(|reason| Unavailable { function: "first_seen", reason })
     }
-}
-
-/// first_seen refuses arguments that say nothing, which no retry mends; any other error is that its store is away.
-#[derive(serde::Deserialize)]
-struct Refusal {
-    error: Option<String>,
 }

@@ -8,26 +8,30 @@ use crate::guard::error_value;
 /// Which rules made the answer.
 pub const VERSION: &str = "first-seen/1";
 
-/// `{"first": <message id of the first claimant>}`, or `{"error": …}` when first-seen cannot answer now.
+/// `{"first": <message id of the first claimant>}`, or `{"error": …}` for arguments that say nothing.
 ///
 /// `recipient` is an entry of a reception's recipients, `account address`: one account counts once, whichever of
 /// its addresses was used.
+///
+/// # Errors
+/// First-seen cannot answer now.
 pub(crate) async fn claim(
     store: &dyn FirstSeen,
     recipient: &str,
     body_digest: &str,
     message_id: &str,
     received_at_us: i64,
-) -> String {
+) -> Result<String, String> {
     let account = recipient.split(' ').next().unwrap_or_default();
     if account.is_empty() || body_digest.is_empty() || message_id.is_empty() {
-        return error_value("recipient, body digest and message id must not be empty", VERSION);
+        return Ok(error_value("recipient, body digest and message id must not be empty", VERSION));
     }
-    match store.claim(key(account, body_digest), message_id, received_at_us).await {
-        Ok(Claim::First) => json!({"first": message_id, "version": VERSION}).to_string(),
-        Ok(Claim::Taken(first)) => json!({"first": first, "version": VERSION}).to_string(),
-        Err(error) => error_value(&error.to_string(), VERSION),
-    }
+    let claim = store.claim(key(account, body_digest), message_id, received_at_us).await;
+    let first = match claim.map_err(|error| error.to_string())? {
+        Claim::First => message_id.to_owned(),
+        Claim::Taken(first) => first,
+    };
+    Ok(json!({"first": first, "version": VERSION}).to_string())
 }
 
 /// BLAKE3 over account and digest, each with its length before it, so that no two pairs are written alike.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use millrace_storage::{BlobStore, FirstSeen};
 
 use crate::authenticate::{Authenticator, Dns, DnsError, Sender};
-use crate::guard::{error_value, guarded_future};
+use crate::guard::guarded_future;
 use crate::spam::{ModelError, SpamFilter};
 use crate::virus::{RuleError, VirusScanner};
 use crate::{body, duplicate, summary};
@@ -70,8 +70,7 @@ impl Stages {
 
     /// JSON of [`crate::Summary`].
     pub fn summarise(&self, raw: &[u8]) -> String {
-        serde_json::to_string(&summary::summarise(raw))
-            .unwrap_or_else(|error| error_value(&error.to_string(), summary::VERSION))
+        summary::summarise(raw).to_json()
     }
 
     /// JSON of [`crate::AuthVerdict`], within 5 s. `reverse_path` is None for the null reverse-path.
@@ -98,15 +97,18 @@ impl Stages {
     }
 
     /// `{"first": <message id of the first claimant>}`. `recipient` is `account address`.
+    ///
+    /// # Errors
+    /// The store did not answer: the record is to be tried again.
     pub async fn first_seen(
         &self,
         recipient: &str,
         body_digest: &str,
         message_id: &str,
         received_at_us: i64,
-    ) -> String {
+    ) -> Result<String, String> {
         let claim = duplicate::claim(self.first_seen.as_ref(), recipient, body_digest, message_id, received_at_us);
-        guarded_future("first seen", claim).await.unwrap_or_else(|reason| error_value(&reason, duplicate::VERSION))
+        guarded_future("first seen", claim).await.flatten()
     }
 
     /// The hash of the virus rules in use.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millrace_schemas::{MailboxChange, MailboxPatch};
 
 use super::labels;
-use super::summary::Summary;
+use super::summary::{Summary, sent_at_us};
 use super::version::{EmailVersion, Facts};
 
 /// The version after `change`, the record at `seq`; `None` when it changes nothing: a delivery of an email that is or
@@ -33,7 +33,7 @@ fn deliver(change: &MailboxChange, seq: u64) -> EmailVersion {
         message_id,
         thread_id,
         received_at_us: change.received_at_us.unwrap_or(change.changed_at_us),
-        sent_at_us: summary.sent_at_us(),
+        sent_at_us: sent_at_us(&summary),
         recipient: change.recipient.clone().unwrap_or_default(),
         size_bytes: change.size_bytes.unwrap_or_default(),
         body: change.body.clone().unwrap_or_default(),

@@ -11,7 +11,8 @@ const MAX_NAME_CHARS: usize = 256;
 const MAX_EMAIL_CHARS: usize = 320;
 
 /// One address of a field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SummaryAddress {
     pub name: Option<String>,
     /// As written; not checked to be an address.

@@ -10,15 +10,16 @@ const MAX_NAME_CHARS: usize = 255;
 const MAX_TYPE_CHARS: usize = 127;
 
 /// One attachment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SummaryAttachment {
     /// As the sender named it (RFC 2047 and RFC 2231 decoded); never a path to write to.
     pub name: Option<String>,
     /// Media type, lower case.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub media_type: String,
     /// Decoded size in bytes.
-    pub size: usize,
+    pub size: u64,
 }
 
 pub(super) fn list(message: &Message<'_>) -> Vec<SummaryAttachment> {
@@ -41,7 +42,7 @@ fn attached<'a>(message: &'a Message<'a>) -> impl Iterator<Item = &'a MessagePar
 
 fn describe(message: &Message<'_>, part: &MessagePart<'_>) -> SummaryAttachment {
     let name = part.attachment_name().map(|name| flatten(name, MAX_NAME_CHARS)).filter(|name| !name.is_empty());
-    SummaryAttachment { name, kind: media_type(part), size: size(message, part) }
+    SummaryAttachment { name, media_type: media_type(part), size: size(message, part) as u64 }
 }
 
 pub(crate) fn media_type(part: &MessagePart<'_>) -> String {

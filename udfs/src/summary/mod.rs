@@ -26,8 +26,10 @@ const PREVIEW_SOURCE_BYTES: usize = 8 * 1024;
 const MAX_IDS: usize = 100;
 const MAX_ID_CHARS: usize = 512;
 
-/// A message's structure, addresses, subject, preview and attachments. Every list and text is bounded.
+/// A message's structure, addresses, subject, preview and attachments. Every list and text is bounded. Missing fields
+/// read as empty, so that a summary of any version is readable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Summary {
     pub subject: Option<String>,
     pub from: Vec<SummaryAddress>,
@@ -56,6 +58,20 @@ pub struct Summary {
     /// What is wrong with the message, as short fixed words.
     pub defects: Vec<String>,
     pub version: String,
+}
+
+impl Summary {
+    /// Reads a summary; one that cannot be read becomes an empty one that says so, since the mail itself must be shown.
+    pub fn parse(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a summary cannot be read and is taken as empty");
+            Self { defects: vec!["summary unreadable".to_owned()], ..Self::default() }
+        })
+    }
+
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a summary has only text keys, so that JSON always takes it")
+    }
 }
 
 /// Summarises `raw`. What cannot be read is left out and named in `defects`.
@@ -139,4 +155,18 @@ fn count_parts(message: &Message<'_>) -> usize {
         _ => 0,
     };
     message.parts.iter().map(|part| 1 + embedded(part)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_of_another_version_or_a_damaged_one_still_reads() {
+        let summary = Summary::parse(r#"{"subject":"안녕","from":[{"name":null,"email":"a@b"}],"new":1}"#);
+        assert_eq!(summary.subject.as_deref(), Some("안녕"));
+        assert_eq!(summary.from[0].email, "a@b");
+        assert_eq!(Summary::parse("{").defects, ["summary unreadable"]);
+        assert_eq!(Summary::parse(&summary.to_json()), summary);
+    }
 }
