@@ -4,6 +4,7 @@
 //! - [`mail`]: landing of `mailbox.changes`, the view of one account, search
 //! - [`sql`]: DataFusion over the tables and what has not landed yet
 
+mod backoff;
 pub mod mail;
 pub mod sql;
 pub mod tables;

@@ -17,6 +17,7 @@
 pub mod address;
 mod budget;
 pub mod command;
+mod complaint;
 mod connections;
 pub mod data_scanner;
 mod intake;

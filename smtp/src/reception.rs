@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Address;
 use crate::budget::Budget;
+use crate::complaint::Complaint;
 use crate::connections::{Connections, Refusal};
 use crate::options::ReceptionOptions;
 use crate::recipients::Recipients;
@@ -27,6 +28,8 @@ pub struct Reception {
     pub(crate) options: ReceptionOptions,
     pub(crate) budget: Budget,
     pub(crate) postmaster: Address,
+    /// Of messages that could not be stored.
+    pub(crate) unstored: Complaint,
     connections: Connections,
 }
 
@@ -49,7 +52,7 @@ impl Reception {
         let limits = &options.limits;
         let connections = Connections::new(limits.max_connections, limits.max_connections_per_address);
         let budget = Budget::new(limits.max_body_memory_bytes);
-        Ok(Self { log, blobs, recipients, budget, postmaster, connections, options })
+        Ok(Self { log, blobs, recipients, budget, postmaster, unstored: Complaint::default(), connections, options })
     }
 }
 

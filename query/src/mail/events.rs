@@ -11,6 +11,7 @@ use millrace_storage::{Consumer, Log, Record};
 use tokio_util::sync::CancellationToken;
 
 use super::lander::LandError;
+use crate::backoff::Backoff;
 use crate::tables::{Positions, Table, TableError, Tables, event_batch};
 
 const POLL: Duration = Duration::from_millis(500);
@@ -73,24 +74,20 @@ impl EventLander {
     /// # Errors
     /// What failed while stopping; before that, failures are logged and tried again.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), LandError> {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let begun = Instant::now();
             let result = self.session(&shutdown).await;
             if shutdown.is_cancelled() {
                 return result;
             }
-            if begun.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
-            }
             if let Err(error) = result {
+                let pause = backoff.pause();
                 metrics::counter!("millrace_lander_failures_total").increment(1);
                 tracing::warn!(table = %self.table, %error, pause_ms = pause.as_millis(), "landing begins again");
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = shutdown.cancelled() => {}
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }

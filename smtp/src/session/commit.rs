@@ -68,7 +68,10 @@ impl Session {
                 Reply::with(250, "2.0.0", format!("Ok: queued as {message_id}"))
             }
             Err(error) => {
-                tracing::warn!(%message_id, size_bytes, %error, "message not stored; the client was told to try again");
+                metrics::counter!("millrace_smtp_messages_unstored_total").increment(1);
+                if let Some(messages) = self.reception.unstored.count() {
+                    tracing::warn!(messages, %error, "messages not stored; their clients were told to try again");
+                }
                 reply::NO_STORAGE
             }
         }

@@ -35,7 +35,7 @@ impl Default for SearchOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
     /// The index is damaged, in use by another process, or the disk fails.
-    #[error("the search index: {0}; `millrace rebuild search` makes it again from the tables")]
+    #[error("the search index: {0}; {advice}", advice = advice(.0))]
     Index(#[from] tantivy::TantivyError),
     #[error("the folder of the search index: {0}")]
     Folder(#[from] std::io::Error),
@@ -51,6 +51,17 @@ pub enum SearchError {
     Table(#[from] crate::tables::TableError),
     #[error("rows of a table cannot be read: {0}")]
     Rows(#[from] arrow::error::ArrowError),
+}
+
+/// What to do about an error of the index.
+fn advice(error: &tantivy::TantivyError) -> &'static str {
+    match error {
+        tantivy::TantivyError::IoError(_) | tantivy::TantivyError::ErrorInThread(_) => {
+            "see that its disk works and has room"
+        }
+        tantivy::TantivyError::LockFailure(..) => "see that no other process uses the data directory",
+        _ => "`millrace rebuild search` makes it again from the tables",
+    }
 }
 
 /// The index of a data directory.

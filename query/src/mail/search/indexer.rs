@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::index::{Search, SearchError};
 use super::schema::Source;
+use crate::backoff::Backoff;
 use crate::tables::{Positions, Tables};
 
 /// The group whose position tells the log's retention what is indexed.
@@ -23,7 +24,8 @@ const MAX_POLL_RECORDS: usize = 200;
 const BEHIND: u32 = 5;
 /// Bodies held at a time while they are read and parsed.
 pub(super) const MAX_HELD_BYTES: usize = 16 << 20;
-const RESTART_PAUSE: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What a record does to the index, in the order of the log.
 pub(super) enum Step {
@@ -50,16 +52,19 @@ impl Indexer {
     /// # Errors
     /// What failed while stopping.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), SearchError> {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let result = self.session(&shutdown).await;
             if shutdown.is_cancelled() {
                 return result;
             }
             if let Err(error) = result {
-                tracing::error!(%error, "indexing for search begins again from the last commit");
+                let pause = backoff.pause();
+                let pause_ms = pause.as_millis();
+                tracing::error!(%error, pause_ms, "indexing for search begins again from the last commit");
                 metrics::counter!("millrace_search_failures_total").increment(1);
                 tokio::select! {
-                    () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = shutdown.cancelled() => {}
                 }
             }
@@ -185,7 +190,10 @@ impl Following {
         let positions = self.positions.clone();
         self.with_writer(move |search, writer| search.commit(writer, &positions)).await?;
         metrics::histogram!("millrace_search_commit_seconds").record(self.last_commit.elapsed());
-        self.consumer.commit(Vec::new()).await?;
+        // Where the index stands is in the index; this only lets the log's retention go on.
+        if let Err(error) = self.consumer.commit(Vec::new()).await {
+            tracing::warn!(%error, "the log was not told how far search is; it is told with the next commit");
+        }
         Ok(())
     }
 

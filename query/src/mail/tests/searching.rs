@@ -126,8 +126,9 @@ async fn a_kill_anywhere_loses_and_doubles_no_document() {
 async fn an_index_thrown_away_is_made_again_from_tables_and_log() {
     let mut world = world().await;
     // A body that is not there: its summary is found.
-    world.append(vec![delivery("ann", "bodiless"), patch("ann", "zh", r#"{"is_destroyed":true}"#)]).await;
-    indexed(&world, 5).await;
+    let changes = vec![delivery("ann", "bodiless"), patch("ann", "zh", r#"{"is_destroyed":true}"#)];
+    let appended = world.append(changes).await;
+    world.settle(&appended).await;
     world.stop().await;
     world.reopen().await;
     world.start(World::slow());
