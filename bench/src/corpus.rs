@@ -18,8 +18,10 @@ const CONNECTIONS: usize = 50;
 /// A marked message is followed to the mailbox this often while the corpus flows.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
-pub fn run(millrace: &Path, folder: &Path) -> anyhow::Result<()> {
-    let messages = Arc::new(read(folder).context("fetch the corpus first: just corpus")?);
+pub fn run(millrace: &Path, folder: &Path, repeat: usize) -> anyhow::Result<()> {
+    let corpus = read(folder).context("fetch the corpus first: just corpus")?;
+    let pass = |number: usize| corpus.iter().map(move |raw| [format!("X-Pass: {number}\n").as_bytes(), raw].concat());
+    let messages = Arc::new((0..repeat).flat_map(pass).collect::<Vec<_>>());
     let peer = Peer::millrace(millrace)?;
     let http = peer.http.context("no HTTP address")?;
     let jmap = Jmap::connect(http, "user@millrace.test")?;
@@ -38,7 +40,8 @@ pub fn run(millrace: &Path, folder: &Path) -> anyhow::Result<()> {
     let (mut listed, mut found) = probe.join().map_err(|_| anyhow::anyhow!("the probe failed"))??;
     let rate = |time: Duration| messages.len() as f64 / time.as_secs_f64();
     let (delivered, searchable) = (delivered.duration_since(start), searchable.duration_since(start));
-    println!("\nEnd to end on {} messages of the corpus, {CONNECTIONS} connections", messages.len());
+    let count = messages.len();
+    println!("\nEnd to end on {count} messages, {repeat} times the corpus, {CONNECTIONS} connections");
     println!("  accepted            {:>8.0} messages a second", rate(accepted));
     println!("  in their mailboxes  {:>8.0} messages a second ({visible} emails)", rate(delivered));
     println!("  found by a search   {:>8.0} messages a second, at least", rate(searchable));

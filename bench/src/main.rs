@@ -23,6 +23,9 @@ struct Arguments {
     /// Folder of messages for the end-to-end part
     #[arg(long, default_value = "corpus/package/data")]
     corpus: PathBuf,
+    /// How often the folder is sent, each time with a header field that makes its messages others
+    #[arg(long, default_value_t = 5)]
+    repeat: usize,
     /// How often each acceptance figure is taken
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -42,7 +45,7 @@ fn main() -> anyhow::Result<()> {
         accept::run(&millrace, arguments.rounds, !arguments.without_postfix)?;
     }
     if wants("corpus") {
-        corpus::run(&millrace, &arguments.corpus)?;
+        corpus::run(&millrace, &arguments.corpus, arguments.repeat)?;
     }
     Ok(())
 }
