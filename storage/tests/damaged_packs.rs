@@ -130,6 +130,10 @@ impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn PackFile>> {
         Ok(Box::new(FaultyFile(LocalDisk.create(path)?, self.0.clone())))
     }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        LocalDisk.remove(path)
+    }
 }
 
 impl PackFile for FaultyFile {
@@ -146,6 +150,7 @@ impl PackFile for FaultyFile {
             std::thread::sleep(Duration::from_millis(5));
         }
         if self.1.sync.load(Ordering::SeqCst) {
+            self.0.sync()?;
             return Err(io::Error::other("the disk lost it"));
         }
         self.0.sync()
@@ -188,6 +193,49 @@ async fn a_disk_that_fails_is_unavailable_until_it_works_again() {
     }
     for pack in packs.packs().unwrap() {
         assert_eq!(packs.verify(&pack).unwrap().damage, [], "no half entry is left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_sync_failed_leaves_nothing_in_its_pack() {
+    for bodies_before in [0, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let fault = Arc::new(Fault::default());
+        let disk = Box::new(FaultyDisk(fault.clone()));
+        let packs = Arc::new(EmbeddedPacks::open_on(dir.path(), PackOptions::default(), disk).unwrap());
+        let mut kept = Vec::new();
+        for n in 0..bodies_before {
+            kept.push((n, packs.put(body(n)).await.unwrap()));
+        }
+        let sizes = |packs: &EmbeddedPacks| -> Vec<u64> {
+            let packs = packs.packs().unwrap().into_iter();
+            packs.map(|pack| fs::metadata(dir.path().join(pack)).unwrap().len()).collect()
+        };
+        let before = sizes(&packs);
+        fault.sync.store(true, Ordering::SeqCst);
+        let puts: Vec<_> = (10..20)
+            .map(|n| {
+                let packs = packs.clone();
+                tokio::spawn(async move { packs.put(body(n)).await })
+            })
+            .collect();
+        for put in puts {
+            assert!(matches!(put.await.unwrap(), Err(BlobError::Unavailable(_))));
+        }
+        assert_eq!(sizes(&packs), before, "neither bodies nor an empty pack are left");
+        fault.sync.store(false, Ordering::SeqCst);
+        let after = put_until_taken(&packs, 30).await;
+        assert!(kept.iter().all(|(_, reference)| reference.pack != after.pack), "that pack is not written to again");
+        kept.push((30, after));
+        drop(packs);
+        let packs = open(dir.path());
+        for (n, reference) in &kept {
+            assert_eq!(packs.get(reference).await.unwrap(), body(*n));
+        }
+        let reports = packs.packs().unwrap().into_iter().map(|pack| packs.verify(&pack).unwrap());
+        let (entries, damage) =
+            reports.fold((0, 0), |(entries, damage), report| (entries + report.entries, damage + report.damage.len()));
+        assert_eq!((entries, damage), (kept.len() as u64, 0));
     }
 }
 

@@ -174,3 +174,90 @@ impl HotStore for EmbeddedHot {
         self.changes.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Rows of as many emails each as the numbers say; one record may make none.
+        Apply(Vec<u8>),
+        /// How far behind (or before) what is applied the tables end.
+        Release(i8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let apply = proptest::collection::vec(0..3_u8, 0..12).prop_map(Step::Apply);
+        prop_oneof![apply, (-6..12_i8).prop_map(Step::Release)]
+    }
+
+    fn row(seq: u64, n: u8) -> HotRow {
+        HotRow {
+            account_id: format!("a{}", (seq + u64::from(n)) % 3).into(),
+            email_id: format!("e{}", (seq + u64::from(n)) % 5).into(),
+            seq,
+            value: vec![b'v'; 100].into(),
+        }
+    }
+
+    /// In memory there is nothing to wait for.
+    fn done<T>(outcome: impl Future<Output = Result<T, HotError>>) -> T {
+        outcome.now_or_never().unwrap().unwrap()
+    }
+
+    fn after(rows: &[HotRow], from: u64) -> Vec<HotRow> {
+        rows.iter().filter(|row| row.seq >= from).cloned().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn rows_that_have_not_landed_are_never_dropped(
+            steps in proptest::collection::vec(step(), 1..40),
+            budget in prop_oneof![Just(0), Just(1), 300..3000_usize, Just(usize::MAX)],
+        ) {
+            let hot = EmbeddedHot::new(HotOptions { released_bytes: budget, ..HotOptions::default() });
+            done(hot.reset(0, 0));
+            let (mut all, mut next, mut landed) = (Vec::new(), 0, 0);
+            for step in steps {
+                match step {
+                    Step::Apply(counts) => {
+                        let begin = next;
+                        next += counts.len() as u64;
+                        let records = (begin..next).zip(counts);
+                        let rows: Vec<HotRow> =
+                            records.flat_map(|(seq, count)| (0..count).map(move |n| row(seq, n))).collect();
+                        all.extend_from_slice(&rows);
+                        done(hot.apply(0, rows, next));
+                    }
+                    Step::Release(behind) => {
+                        let to = next.saturating_add_signed(-i64::from(behind));
+                        done(hot.release(0, to));
+                        landed = landed.max(to.min(next));
+                    }
+                }
+                let held = done(hot.rows(0, 0));
+                prop_assert_eq!(held.applied_to, next);
+                prop_assert!(held.held_from <= landed, "held from {}, landed to {}", held.held_from, landed);
+                prop_assert_eq!(&held.rows, &after(&all, held.held_from));
+                let released: usize = held.rows.iter().filter(|row| row.seq < landed).map(cost).sum();
+                prop_assert!(released <= budget, "{} bytes are kept beyond what has to be", released);
+                for account_id in ["a0", "a1", "a2"] {
+                    let of_account: Vec<HotRow> =
+                        all.iter().filter(|row| &*row.account_id == account_id).cloned().collect();
+                    let tail = done(hot.tail(0, account_id, 0));
+                    prop_assert_eq!(tail.rows, after(&of_account, held.held_from));
+                    for email_id in ["e0", "e1", "e2", "e3", "e4"] {
+                        let newest = of_account.iter().rfind(|row| &*row.email_id == email_id);
+                        let newest = newest.filter(|row| row.seq >= held.held_from).cloned();
+                        prop_assert_eq!(done(hot.newest(0, account_id, email_id)), newest);
+                    }
+                }
+            }
+        }
+    }
+}

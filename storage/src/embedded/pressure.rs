@@ -91,8 +91,8 @@ impl Pressure {
     }
 
     /// Refuses all who come and all who wait for room.
-    pub(crate) fn close(&self) {
-        self.fail("it is shutting down");
+    pub(crate) fn close(&self, reason: &str) {
+        self.fail(reason);
         self.room.close();
     }
 }

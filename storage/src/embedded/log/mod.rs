@@ -6,6 +6,7 @@
 //!
 //! What it is not: replicated, or shared by processes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,12 +15,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_schemas::Topic;
 
+use self::disk::{Disk, LocalDisk};
 use crate::embedded::OpenError;
 use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
 
 mod claims;
 mod committer;
 mod consumer;
+mod disk;
 mod groups;
 mod layout;
 mod options;
@@ -29,6 +32,9 @@ mod retention;
 mod shared;
 mod store;
 mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use claims::{ClaimKey, StoredClaim};
 pub use options::{LogOptions, TopicOptions};
@@ -43,12 +49,20 @@ pub struct EmbeddedLog {
 impl EmbeddedLog {
     /// Opens the log in `dir`, creating it when there is none. What was acknowledged before a crash is there again.
     pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
+        Self::open_on(dir, options, Arc::new(LocalDisk))
+    }
+
+    /// The same on a disk of the caller's, such as one that fails on demand.
+    fn open_on(dir: &Path, options: LogOptions, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         std::fs::create_dir_all(dir).map_err(|error| OpenError::io(dir, error))?;
-        let shared = Arc::new(Shared::open(dir, options)?);
+        let shared = Arc::new(Shared::open(dir, options, disk)?);
         let committer = committer::Committer::new(shared.clone());
         let committer = std::thread::Builder::new()
             .name("log-committer".to_owned())
-            .spawn(move || committer.run())
+            .spawn({
+                let shared = shared.clone();
+                move || serve(&shared, || committer.run())
+            })
             .map_err(|error| OpenError::io(dir, error))?;
         Ok(Self { shared, committer: Some(committer) })
     }
@@ -61,12 +75,27 @@ impl EmbeddedLog {
 /// Writes what has been accepted, then closes the database. Consumers that are left get `Unavailable`.
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
-        self.shared.pressure.close();
+        self.shared.pressure.close("it is shutting down");
         self.shared.queue.close();
-        if self.committer.take().is_some_and(|committer| committer.join().is_err()) {
-            tracing::error!("the log's committer ended with a panic");
+        if let Some(committer) = self.committer.take() {
+            // What a panic says has been logged.
+            let _ = committer.join();
         }
     }
+}
+
+/// Runs the committer. One that panics between batches has lost track of them: then the log is closed, nobody
+/// waits for it, and a restart finds what is on disk.
+fn serve(shared: &Shared, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_ok() {
+        return;
+    }
+    tracing::error!("the log's committer ended with a panic; nothing is taken or read until a restart");
+    shared.pressure.close("its committer ended with a panic; restart it");
+    shared.queue.close();
+    // Dropped with their answers, which tells the callers.
+    while shared.queue.take(usize::MAX, Duration::ZERO).is_some() {}
+    shared.set_store(None);
 }
 
 #[async_trait]

@@ -89,6 +89,11 @@ impl Queue {
         Some(taken)
     }
 
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.lock().requests.iter().map(Request::bytes).sum()
+    }
+
     pub(crate) fn close(&self) {
         self.waiting.lock().is_closed = true;
         self.wake.notify_all();

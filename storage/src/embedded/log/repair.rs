@@ -4,14 +4,15 @@
 //! journal is first copied to a new file that is synced, which makes what we read of it true; then whatever the failed
 //! batch left is undone, since its callers were told that nothing happened.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::groups::position_key;
+use super::groups::{parse_position_key, position_key};
 use super::shared::{Shared, load_ends};
-use super::store::{End, Store};
+use super::store::{End, Store, explain};
 
 /// The way back from a failure, tried again until it succeeds.
 pub(crate) struct Repair {
@@ -36,7 +37,8 @@ impl Repair {
             }
         }
         rewrite_newest_journal(&shared.dir).map_err(|error| format!("the disk says: {error}"))?;
-        let store = Store::open(&shared.dir, &shared.options, &shared.layout).map_err(|error| error.to_string())?;
+        let store = Store::open(&shared.dir, &shared.options, &shared.layout, shared.disk.clone())
+            .map_err(|error| error.to_string())?;
         undo(shared, &store, ends)?;
         Ok(Arc::new(store))
     }
@@ -56,8 +58,18 @@ fn undo(shared: &Shared, store: &Store, ends: &[End]) -> Result<(), String> {
         }
         batch.insert(&store.bounds, super::store::end_key(topic, partition), kept.encode());
     }
-    for (group, topic, partition, offset) in shared.groups.positions() {
-        batch.insert(&store.positions, position_key(&group, topic, partition), offset.to_be_bytes());
+    let kept = shared.groups.positions().into_iter();
+    let kept: HashMap<Vec<u8>, u64> =
+        kept.map(|(group, topic, partition, offset)| (position_key(&group, topic, partition), offset)).collect();
+    for entry in store.positions.iter() {
+        let key = entry.key().map_err(|error| explain(&error))?;
+        // A group's first position; those of topics that are no more are left alone.
+        if !kept.contains_key(&*key) && parse_position_key(&key).is_some() {
+            batch.remove(&store.positions, key);
+        }
+    }
+    for (key, offset) in kept {
+        batch.insert(&store.positions, key, offset.to_be_bytes());
     }
     store.commit(batch)
 }

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use tokio::sync::{oneshot, watch};
 
 use super::claims::PendingClaims;
+use super::disk::Disk;
 use super::groups::{Groups, parse_position_key};
 use super::layout::Layout;
 use super::options::LogOptions;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) options: LogOptions,
     pub(crate) layout: Layout,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) pressure: Pressure,
     pub(crate) queue: Queue,
     pub(crate) groups: Groups,
@@ -41,9 +43,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
+    pub(crate) fn open(dir: &Path, options: LogOptions, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         let layout = Layout::new(&options);
-        let store = Store::open(dir, &options, &layout)?;
+        let store = Store::open(dir, &options, &layout, disk.clone())?;
         let log_error = |reason| OpenError::Log { path: dir.to_owned(), reason };
         let ends = load_ends(&store, &layout).map_err(log_error)?;
         let groups = Groups::new();
@@ -60,6 +62,7 @@ impl Shared {
             dir: dir.to_owned(),
             options,
             layout,
+            disk,
             queue: Queue::default(),
             groups,
             claims: PendingClaims::default(),

@@ -1,11 +1,13 @@
 //! The LSM database under the log: a keyspace per partition, and keyspaces for positions, bounds and claims.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use millrace_schemas::Topic;
 
+use super::disk::Disk;
 use super::layout::Layout;
 use super::options::LogOptions;
 use super::value;
@@ -33,10 +35,16 @@ pub(crate) struct Store {
     pub(crate) claims: Keyspace,
     /// Time and key, for expiry.
     pub(crate) claim_times: Keyspace,
+    disk: Arc<dyn Disk>,
 }
 
 impl Store {
-    pub(crate) fn open(dir: &Path, options: &LogOptions, layout: &Layout) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        dir: &Path,
+        options: &LogOptions,
+        layout: &Layout,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, OpenError> {
         let log_error = |error: fjall::Error| OpenError::Log { path: dir.to_owned(), reason: explain(&error) };
         let database = Database::builder(dir)
             .cache_size(options.cache_bytes)
@@ -63,6 +71,7 @@ impl Store {
             claims: keyspace("claims", options.memtable_bytes)?,
             claim_times: keyspace("claim-times", options.memtable_bytes)?,
             database: database.clone(),
+            disk,
         };
         store.database.persist(PersistMode::SyncAll).map_err(log_error)?;
         Ok(store)
@@ -70,7 +79,7 @@ impl Store {
 
     /// Writes a batch and syncs it. A failure poisons the database.
     pub(crate) fn commit(&self, batch: OwnedWriteBatch) -> Result<(), String> {
-        batch.durability(Some(PersistMode::SyncData)).commit().map_err(|error| explain(&error))
+        self.disk.commit(batch).map_err(|error| explain(&error))
     }
 
     /// Waits until flushes and compactions of `keyspaces` have caught up enough to take another batch.

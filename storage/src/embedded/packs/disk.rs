@@ -8,6 +8,9 @@ use std::path::Path;
 pub trait Disk: Send {
     /// Creates a file that must not exist, with its folder; both are on disk when this returns.
     fn create(&self, path: &Path) -> io::Result<Box<dyn PackFile>>;
+
+    /// Removes a file that [`Self::create`] made.
+    fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
 /// A file that only grows.
@@ -34,6 +37,10 @@ impl Disk for LocalDisk {
         let file = OpenOptions::new().append(true).create_new(true).open(path)?;
         sync_dir(day)?;
         Ok(Box::new(LocalFile(file)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
     }
 }
 

@@ -114,7 +114,7 @@ fn report_torn_tail(dir: &Path) {
 /// Writes what has been accepted.
 impl Drop for EmbeddedPacks {
     fn drop(&mut self) {
-        self.pressure.close();
+        self.pressure.close("it is shutting down");
         self.queue.close();
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the pack writer ended with a panic");

@@ -163,7 +163,10 @@ impl Writer {
         if let Err(error) = written {
             // Tidies up what it can. The pack is not written to again: after a failed sync nobody knows what of the
             // file is on disk. What it holds already is synced and stays readable.
-            let _ = pack.file.truncate(pack.len);
+            let _ = match pack.len {
+                0 => self.disk.remove(&self.dir.join(&pack.name)),
+                synced => pack.file.truncate(synced),
+            };
             return Err(error);
         }
         pack.len = end;
