@@ -88,7 +88,7 @@ pub trait Log: Send + Sync {
     async fn enforce_retention(&self) -> Result<u64, LogError>;
 }
 
-/// A member of a consumer group. Positions move only by [`Consumer::commit`].
+/// A member of a consumer group. Positions move only by [`Consumer::commit`]; a call that fails polls nothing.
 #[async_trait]
 pub trait Consumer: Send {
     /// Partitions that are ours now.
@@ -103,8 +103,13 @@ pub trait Consumer: Send {
     async fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Vec<Record>, LogError>;
 
     /// Appends `outputs` and moves the group to behind everything polled (a partition that was sought and not polled
-    /// since: to where it was sought), as one atomic and durable step. Returns the outputs' positions. On error nothing
-    /// has happened, and the next poll reads the same records again.
+    /// since: to where it was sought), as one atomic and durable step. Returns the outputs' positions.
+    ///
+    /// # Errors
+    /// What was polled is forgotten, so outputs that were made of it must not be committed again: poll, and make new
+    /// ones. After `Fenced` nothing has happened, and what is still ours is read from the group's position. After
+    /// `Unavailable` nothing has happened, and the same records come again from where they began, be that a seek; only
+    /// when the answer was lost may all of it have happened, and the next poll goes on behind it. Never is it a part.
     async fn commit(&mut self, outputs: Vec<NewRecord>) -> Result<Vec<Position>, LogError>;
 
     /// Forgets what was polled since the last commit, so that the next poll reads it again.

@@ -1,13 +1,14 @@
 //! [`Consumer`]: groups, their positions, and outputs that commit with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_schemas::Topic;
+use millrace_schemas::topic::partition_of;
 
-use super::log::{append_all, record};
+use super::log::{append_all, read_from, record};
 use super::{A_MOMENT, PATIENCE, Place, unique};
-use crate::log::{Consumer, Log, LogError, Record};
+use crate::log::{Consumer, Log, LogError, Position, Record};
 
 pub async fn all(place: &dyn Place<dyn Log>) {
     a_commit_moves_the_group_and_appends_its_outputs(place).await;
@@ -15,10 +16,12 @@ pub async fn all(place: &dyn Place<dyn Log>) {
     positions_survive_a_restart(place).await;
     groups_do_not_see_each_other(place).await;
     a_seek_sets_where_the_next_poll_reads(place).await;
+    a_commit_after_a_seek_takes_the_group_there(place).await;
     an_idle_poll_ends_with_the_timeout(place).await;
     a_poll_wakes_for_a_new_record(place).await;
     members_share_the_partitions(place).await;
     a_member_that_lost_a_partition_is_fenced(place).await;
+    after_a_refused_commit_what_is_ours_comes_again_and_commits(place).await;
     a_member_that_goes_leaves_its_partitions_to_the_others(place).await;
 }
 
@@ -118,6 +121,36 @@ pub async fn a_seek_sets_where_the_next_poll_reads(place: &dyn Place<dyn Log>) {
     assert_eq!(values(&poll_for(&mut *consumer, &key, 2).await), ["2", "3"], "a rewind goes back to the seek");
 }
 
+/// A lander reads ahead of what it has landed: before a commit it seeks back to that, and after it forward again.
+pub async fn a_commit_after_a_seek_takes_the_group_there(place: &dyn Place<dyn Log>) {
+    let (group, key) = (unique("group"), unique("key"));
+    let at = {
+        let log = place.open().await;
+        let at = append_all(&*log, Topic::Reception, &key, &["1", "2", "3", "4"]).await;
+        let partition = at[0].partition;
+        let committed = || log.committed(&group, Topic::Reception, partition);
+        let mut consumer = log.subscribe(&group, Topic::Reception).await.expect("a member");
+        poll_for(&mut *consumer, &key, 3).await;
+        consumer.seek(partition, at[1].offset).await.expect("a seek");
+        assert_eq!(committed().await.expect("a position"), None, "a seek alone moves nothing");
+        consumer.commit(Vec::new()).await.expect("a commit");
+        assert_eq!(committed().await.expect("a position"), Some(at[1].offset), "not to what was polled before");
+        consumer.seek(partition, at[3].offset).await.expect("a seek");
+        assert_eq!(values(&poll_for(&mut *consumer, &key, 1).await), ["4"]);
+        consumer.seek(partition, at[2].offset).await.expect("a seek");
+        let outputs = consumer.commit(vec![record(Topic::Screened, &key, "out")]).await.expect("a commit");
+        assert_eq!(outputs.len(), 1);
+        assert_eq!(committed().await.expect("a position"), Some(at[2].offset));
+        consumer.seek(partition, at[3].offset).await.expect("a seek");
+        at
+    };
+    let log = place.open().await;
+    let committed = log.committed(&group, Topic::Reception, at[0].partition).await.expect("a position");
+    assert_eq!(committed, Some(at[2].offset), "what was sought and not committed is forgotten");
+    let mut consumer = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    assert_eq!(values(&poll_for(&mut *consumer, &key, 2).await), ["3", "4"]);
+}
+
 pub async fn an_idle_poll_ends_with_the_timeout(place: &dyn Place<dyn Log>) {
     let log = place.open().await;
     let mut consumer = log.subscribe(&unique("group"), Topic::Delivery).await.expect("a member");
@@ -175,6 +208,49 @@ pub async fn a_member_that_lost_a_partition_is_fenced(place: &dyn Place<dyn Log>
         let committed = log.committed(&group, Topic::Reception, partition).await.expect("a position");
         assert_eq!(committed, None, "nothing of the commit happened");
     }
+}
+
+/// Being fenced is the one refusal that every adapter can be brought to. Afterwards nothing of it is left, and both
+/// members together process each record once.
+pub async fn after_a_refused_commit_what_is_ours_comes_again_and_commits(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let (group, key) = (unique("group"), unique("key"));
+    let mut ends = BTreeMap::new();
+    for n in 0..64 {
+        let at = append_all(&*log, Topic::Reception, &format!("{key}-{n}"), &["in"]).await[0];
+        ends.insert(at.partition, at.offset);
+    }
+    let out_of = |records: &[Record]| records.iter().map(|input| record(Topic::Screened, &key, &input.key)).collect();
+    let mut one = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    let stale = poll_for(&mut *one, &key, 64).await;
+    let mut two = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    let half = log.partitions(Topic::Reception) as usize / 2;
+    await_assignment(&mut *two, half).await;
+    let outcome = one.commit(out_of(&stale)).await;
+    assert!(matches!(outcome, Err(LogError::Fenced { .. })), "{outcome:?}");
+    tokio::join!(await_assignment(&mut *one, half), await_assignment(&mut *two, half));
+    let mut inputs = Vec::new();
+    let mut outputs = Vec::new();
+    for member in [&mut one, &mut two] {
+        let ours = member.assignment();
+        let count = stale.iter().filter(|record| ours.contains(&record.position.partition)).count();
+        let again = poll_for(&mut **member, &key, count).await;
+        assert!(again.iter().all(|record| ours.contains(&record.position.partition)));
+        outputs.extend(member.commit(out_of(&again)).await.expect("a commit"));
+        inputs.extend(again.into_iter().map(|record| record.key));
+    }
+    let each: BTreeSet<&String> = inputs.iter().collect();
+    assert_eq!((inputs.len(), each.len()), (64, 64), "each record is processed once");
+    for (partition, end) in ends {
+        let committed = log.committed(&group, Topic::Reception, partition).await.expect("a position");
+        assert!(committed.is_some_and(|offset| offset > end));
+    }
+    let partition = partition_of(&key, log.partitions(Topic::Screened));
+    let (first, _) = log.bounds(Topic::Screened, partition).await.expect("bounds");
+    let screened = read_from(&*log, Position { topic: Topic::Screened, partition, offset: first }).await;
+    let places: Vec<Position> =
+        screened.iter().filter(|record| record.key == key).map(|record| record.position).collect();
+    assert_eq!(places, outputs, "of the refused commit there is no output");
 }
 
 pub async fn a_member_that_goes_leaves_its_partitions_to_the_others(place: &dyn Place<dyn Log>) {

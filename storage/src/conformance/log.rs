@@ -37,7 +37,7 @@ pub(crate) async fn append_all(log: &dyn Log, topic: Topic, key: &str, values: &
 }
 
 /// Reads from a position on until the end.
-async fn read_from(log: &dyn Log, position: Position) -> Vec<Record> {
+pub(crate) async fn read_from(log: &dyn Log, position: Position) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     let mut offset = position.offset;
     loop {
