@@ -9,10 +9,12 @@ mod applier;
 mod backlog;
 mod known;
 mod landing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::error::ArrowError;
 use millrace_schemas::Topic;
@@ -34,6 +36,8 @@ pub const GROUP: &str = "lander";
 
 const POLL: Duration = Duration::from_millis(100);
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// Until a log that takes or gives nothing is asked again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 pub struct LanderOptions {
@@ -132,6 +136,7 @@ impl Lander {
             landed: assigned,
             consumer,
             landings,
+            retry_at: None,
             max_records: self.options.max_poll_records,
         };
         let applied = tokio::select! {
@@ -175,6 +180,8 @@ struct Applying {
     /// By partition of ours, the next offset to land.
     landed: Positions,
     landings: watch::Receiver<Positions>,
+    /// Set while the log has refused the group's position.
+    retry_at: Option<Instant>,
     max_records: usize,
 }
 
@@ -182,14 +189,23 @@ impl Applying {
     /// Returns when the partitions that are ours change.
     async fn run(&mut self) -> Result<(), LandError> {
         loop {
-            if self.landings.has_changed().unwrap_or(false) {
+            let is_retry_due = self.retry_at.is_some_and(|at| at <= Instant::now());
+            if self.landings.has_changed().unwrap_or(false) || is_retry_due {
                 self.commit().await?;
             }
             if !self.consumer.assignment().iter().eq(self.next.keys()) {
                 return Ok(());
             }
             self.applier.backlog.space().await;
-            let records = self.consumer.poll(self.max_records, POLL).await?;
+            let records = match self.consumer.poll(self.max_records, POLL).await {
+                Ok(records) => records,
+                Err(LogError::Unavailable(reason)) => {
+                    tracing::warn!(reason, "the log cannot be read now, which is tried again");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let mut partitions: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
             for record in records {
                 partitions.entry(record.position.partition).or_default().push(record);
@@ -203,7 +219,8 @@ impl Applying {
         }
     }
 
-    /// Lets the hot store drop what has landed, moves the group to behind it, and goes on reading where it was.
+    /// Lets the hot store drop what has landed, moves the group to behind it, and goes on reading where it was. A log
+    /// that cannot take the position now, as on a full disk, is asked again: only its retention waits for it.
     async fn commit(&mut self) -> Result<(), LandError> {
         // Before anything is dropped: from here on the tables are asked about all that was applied so far.
         self.applier.landed();
@@ -215,9 +232,17 @@ impl Applying {
         for (&partition, &offset) in &self.landed {
             self.consumer.seek(partition, offset).await?;
         }
-        self.consumer.commit(Vec::new()).await?;
+        let committed = self.consumer.commit(Vec::new()).await;
         for (&partition, &offset) in &self.next {
             self.consumer.seek(partition, offset).await?;
+        }
+        match committed {
+            Ok(_) => self.retry_at = None,
+            Err(LogError::Unavailable(reason)) => {
+                tracing::warn!(reason, "the log does not take what has landed, which is tried again");
+                self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+            }
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }

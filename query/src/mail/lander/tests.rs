@@ -1,0 +1,169 @@
+//! A log that refuses for a while.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use millrace_storage::{NewRecord, Position};
+
+use super::*;
+use crate::mail::testing::{World, delivery};
+
+#[derive(Default)]
+struct Fault {
+    commit: AtomicBool,
+    poll: AtomicBool,
+    /// Commits and polls that were refused.
+    refused: AtomicUsize,
+    subscribed: AtomicUsize,
+}
+
+impl Fault {
+    fn check(&self, switch: &AtomicBool) -> Result<(), LogError> {
+        if !switch.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        Err(LogError::Unavailable("the disk of a test is full".to_owned()))
+    }
+}
+
+struct FaultyLog(Arc<dyn Log>, Arc<Fault>);
+
+#[async_trait]
+impl Log for FaultyLog {
+    fn partitions(&self, topic: Topic) -> u32 {
+        self.0.partitions(topic)
+    }
+
+    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        self.0.append(records).await
+    }
+
+    async fn read(&self, topic: Topic, n: u32, at: u64, records: usize, bytes: usize) -> Result<Vec<Record>, LogError> {
+        self.0.read(topic, n, at, records, bytes).await
+    }
+
+    async fn bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), LogError> {
+        self.0.bounds(topic, partition).await
+    }
+
+    async fn wait(&self, topic: Topic, partition: u32, offset: u64, timeout: Duration) -> Result<bool, LogError> {
+        self.0.wait(topic, partition, offset, timeout).await
+    }
+
+    async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Consumer>, LogError> {
+        self.1.subscribed.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(FaultyConsumer(self.0.subscribe(group, topic).await?, self.1.clone())))
+    }
+
+    async fn committed(&self, group: &str, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
+        self.0.committed(group, topic, partition).await
+    }
+
+    async fn enforce_retention(&self) -> Result<u64, LogError> {
+        self.0.enforce_retention().await
+    }
+}
+
+struct FaultyConsumer(Box<dyn Consumer>, Arc<Fault>);
+
+#[async_trait]
+impl Consumer for FaultyConsumer {
+    fn assignment(&self) -> Vec<u32> {
+        self.0.assignment()
+    }
+
+    async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        self.0.seek(partition, offset).await
+    }
+
+    async fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Vec<Record>, LogError> {
+        self.1.check(&self.1.poll)?;
+        self.0.poll(max_records, timeout).await
+    }
+
+    async fn commit(&mut self, outputs: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        if let Err(refusal) = self.1.check(&self.1.commit) {
+            // What was polled is forgotten.
+            self.0.rewind().await?;
+            return Err(refusal);
+        }
+        self.0.commit(outputs).await
+    }
+
+    async fn rewind(&mut self) -> Result<(), LogError> {
+        self.0.rewind().await
+    }
+}
+
+async fn open() -> (World, Arc<Fault>) {
+    let (mut world, fault) = (World::open().await, Arc::new(Fault::default()));
+    world.log = Arc::new(FaultyLog(world.log.clone(), fault.clone()));
+    (world, fault)
+}
+
+/// Waits until `is_so`.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_the_log_refuses_is_tried_again_and_the_session_goes_on() {
+    let (mut world, fault) = open().await;
+    fault.commit.store(true, Ordering::SeqCst);
+    world.start(World::quick());
+    let mut last = world.append(vec![delivery("ann", "0")]).await[0];
+    for n in 1..30 {
+        world.settle(&[last]).await;
+        last = world.append(vec![delivery("ann", &n.to_string())]).await[0];
+    }
+    let landed = || world.tables.positions(Table::EmailState).get(&last.partition).copied();
+    until(async || landed() == Some(last.offset + 1) && fault.refused.load(Ordering::SeqCst) > 1).await;
+    let committed = async || world.log.committed(GROUP, Topic::MailboxChanges, last.partition).await.unwrap();
+    assert_eq!(committed().await, None);
+    let held = world.hot.rows(last.partition, 0).await.unwrap();
+    assert_eq!((held.held_from, held.rows.len()), (0, 30), "the hot store was not begun afresh");
+
+    fault.commit.store(false, Ordering::SeqCst);
+    until(async || committed().await == Some(last.offset + 1)).await;
+    assert_eq!(fault.subscribed.load(Ordering::SeqCst), 1);
+    world.stop().await;
+    assert_eq!(world.stored_rows().await.0, 30, "each email landed once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_log_refuses_lands_all_the_same() {
+    let (mut world, fault) = open().await;
+    world.start(World::slow());
+    let positions = world.append(vec![delivery("ann", "1"), delivery("bob", "2")]).await;
+    world.settle(&positions).await;
+    fault.commit.store(true, Ordering::SeqCst);
+    world.stop().await;
+    assert_eq!(world.stored_rows().await.0, 2);
+    fault.commit.store(false, Ordering::SeqCst);
+    world.reopen().await;
+    world.start(World::slow());
+    world.stop().await;
+    assert_eq!(world.stored_rows().await.0, 2, "the tables know where to go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_read_for_a_while_costs_no_session() {
+    let (mut world, fault) = open().await;
+    world.start(World::quick());
+    let first = world.append(vec![delivery("ann", "1")]).await;
+    world.settle(&first).await;
+    fault.poll.store(true, Ordering::SeqCst);
+    until(async || fault.refused.load(Ordering::SeqCst) > 0).await;
+    let second = world.append(vec![delivery("ann", "2")]).await;
+    fault.poll.store(false, Ordering::SeqCst);
+    world.settle(&second).await;
+    assert_eq!(fault.subscribed.load(Ordering::SeqCst), 1);
+    world.stop().await;
+    assert_eq!(world.stored_rows().await.0, 2);
+}
