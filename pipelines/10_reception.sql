@@ -174,18 +174,21 @@ CREATE VIEW judged AS
 SELECT message_id, received_at_us, origin, remote_ip, helo, reverse_path, forward_path, recipients, body, size_bytes,
        body_digest, summary, authentication, virus, spam,
        virus->>'name' AS virus_name,
+       coalesce(virus->>'is_partial', 'false') = 'true' AS is_partly_scanned,
        CAST(spam->>'score' AS DOUBLE) AS spam_score,
        authentication->>'dmarc' AS dmarc,
        authentication->>'dmarc_policy' AS dmarc_policy
 FROM scanned
 WHERE (virus->>'error') IS NULL AND (spam->>'error') IS NULL;
 
--- The disposition: inbox, junk or quarantine. Imported mail has been accepted once: only a virus keeps it out.
+-- The disposition: inbox, junk or quarantine. What could not be scanned whole might hide anything. Imported mail has
+-- been accepted once: only a virus keeps it out.
 CREATE VIEW decided AS
 SELECT message_id, received_at_us, origin, remote_ip, helo, reverse_path, forward_path, recipients, body, size_bytes,
        body_digest, summary, authentication, virus, spam, virus_name, spam_score, dmarc,
        CASE
          WHEN virus_name IS NOT NULL THEN 'quarantine'
+         WHEN is_partly_scanned THEN 'quarantine'
          WHEN origin = 'import' THEN 'inbox'
          WHEN dmarc = 'fail' AND dmarc_policy IN ('reject', 'quarantine') THEN 'junk'
          WHEN spam_score >= 0.9 THEN 'junk'
@@ -193,6 +196,7 @@ SELECT message_id, received_at_us, origin, remote_ip, helo, reverse_path, forwar
        END AS disposition,
        CASE
          WHEN virus_name IS NOT NULL THEN 'virus: ' || virus_name
+         WHEN is_partly_scanned THEN 'virus: too complex to be scanned whole'
          WHEN origin = 'import' THEN NULL
          WHEN dmarc = 'fail' AND dmarc_policy IN ('reject', 'quarantine') THEN 'dmarc: fail, policy ' || dmarc_policy
          WHEN spam_score >= 0.9 THEN 'spam: score ' || (spam->>'score')

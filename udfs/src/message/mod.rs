@@ -2,11 +2,13 @@
 //!
 //! - [`limits`]: how many parts and how deep
 //! - [`charset`]: raw 8-bit headers and text without a usable charset
+//! - [`transfer`]: transfer encodings that are not quite right
 //! - [`text`]: the text of bodies
 
 pub(crate) mod charset;
 pub(crate) mod limits;
 pub(crate) mod text;
+pub(crate) mod transfer;
 
 use std::borrow::Cow;
 

@@ -8,7 +8,7 @@ use mail_parser::decoders::html::html_to_text;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::{Encoding as Transfer, Message, MessagePart, MimeHeaders, PartType};
 
-use super::charset;
+use super::{charset, transfer};
 use crate::guard::guarded;
 
 /// HTML that is turned into text at most; what lies beyond is markup of no reader.
@@ -23,8 +23,10 @@ pub(crate) fn body_text(message: &Message<'_>, limit: usize, is_embedded_wanted:
 }
 
 fn collect(message: &Message<'_>, limit: usize, is_embedded_wanted: bool, text: &mut String) {
-    for index in &message.text_body {
-        let Some(part) = message.parts.get(*index as usize) else { continue };
+    let misplaced = message.parts.iter().enumerate().filter(|(_, part)| is_misplaced_text(part));
+    let misplaced = misplaced.map(|(index, _)| index as u32).filter(|index| !message.text_body.contains(index));
+    for index in message.text_body.iter().copied().chain(misplaced) {
+        let Some(part) = message.parts.get(index as usize) else { continue };
         append(text, &part_text(message, part), limit);
         if text.len() >= limit {
             return;
@@ -58,8 +60,20 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
+/// Whether a part is text to read that the parser, not able to decode it, has put among the attachments.
+pub(crate) fn is_misplaced_text(part: &MessagePart<'_>) -> bool {
+    let is_text = part.content_type().is_none_or(|kind| kind.ctype().eq_ignore_ascii_case("text"));
+    let is_attached = part.content_disposition().is_some_and(|disposition| disposition.is_attachment());
+    part.is_encoding_problem && is_text && !is_attached && part.attachment_name().is_none()
+}
+
 /// A text part's text; empty for any other part.
 pub(crate) fn part_text<'a>(message: &Message<'_>, part: &'a MessagePart<'_>) -> Cow<'a, str> {
+    if part.is_encoding_problem
+        && let Some(octets) = transfer::undone(message, part).filter(|octets| is_text(octets))
+    {
+        return Cow::Owned(decoded_text(part, &octets));
+    }
     match &part.body {
         PartType::Text(text) => recoded(message, part, text),
         PartType::Html(html) => {
@@ -69,6 +83,22 @@ pub(crate) fn part_text<'a>(message: &Message<'_>, part: &'a MessagePart<'_>) ->
         }
         _ => Cow::Borrowed(""),
     }
+}
+
+/// Whether octets may be text in any charset: what was never encoded and says that it is decodes to control characters.
+fn is_text(octets: &[u8]) -> bool {
+    octets.iter().all(|byte| *byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0c' | b'\x1b'))
+}
+
+/// Text of octets, by the charset that the part names where it fits.
+fn decoded_text(part: &MessagePart<'_>, octets: &[u8]) -> String {
+    let kind = part.content_type();
+    let named = kind.and_then(|kind| kind.attribute("charset")).and_then(|label| Encoding::for_label(label.as_bytes()));
+    let text = charset::decode_guessing(octets, named);
+    if kind.and_then(|kind| kind.subtype()).is_some_and(|subtype| subtype.eq_ignore_ascii_case("html")) {
+        return guarded("html to text", || html_to_text(cut(&text, MAX_HTML_BYTES))).unwrap_or_default();
+    }
+    text.into_owned()
 }
 
 /// `text` as the parser decoded it, or decoded again when the part names no charset that fits its bytes.
@@ -150,5 +180,16 @@ mod tests {
     fn cutting_keeps_characters_whole() {
         assert_eq!(cut("안녕", 4), "안");
         assert_eq!(cut("ab", 9), "ab");
+    }
+
+    #[test]
+    fn text_without_its_closing_boundary_is_read_decoded() {
+        let raw = b"From: a@example.org\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+            Content-Type: text/plain; charset=euc-kr\r\nContent-Transfer-Encoding: base64\r\n\r\nvsiz58fPvLy/5A==\r\n";
+        let prepared = crate::message::prepare(raw);
+        let opened = prepared.open();
+        assert_eq!(body_text(opened.message.as_ref().expect("it has a header"), 100, false).trim(), "안녕하세요");
+        let summary = crate::summary::summarise(raw);
+        assert_eq!((summary.preview.as_str(), summary.has_attachment), ("안녕하세요", false));
     }
 }

@@ -3,7 +3,7 @@
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use serde::{Deserialize, Serialize};
 
-use crate::message::text::{flatten, is_declared_multipart};
+use crate::message::text::{flatten, is_declared_multipart, is_misplaced_text};
 
 const MAX_ATTACHMENTS: usize = 200;
 const MAX_NAME_CHARS: usize = 255;
@@ -35,9 +35,11 @@ pub(super) fn has_any(message: &Message<'_>) -> bool {
     })
 }
 
-/// What the parser puts aside, but for a multipart without parts, which is the message itself.
+/// What the parser puts aside, but for a multipart without parts, which is the message itself, and text that it could
+/// not decode.
 fn attached<'a>(message: &'a Message<'a>) -> impl Iterator<Item = &'a MessagePart<'a>> {
-    message.attachments().filter(|part| !is_declared_multipart(part) || matches!(part.body, PartType::Multipart(_)))
+    let is_whole = |part: &MessagePart<'_>| is_declared_multipart(part) && !matches!(part.body, PartType::Multipart(_));
+    message.attachments().filter(move |part| !is_whole(part) && !is_misplaced_text(part))
 }
 
 fn describe(message: &Message<'_>, part: &MessagePart<'_>) -> SummaryAttachment {

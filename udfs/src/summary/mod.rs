@@ -17,7 +17,7 @@ use crate::guard::guarded;
 use crate::message::{self, text};
 
 /// Which rules made a summary.
-pub const VERSION: &str = "summary/1";
+pub const VERSION: &str = "summary/2";
 
 const MAX_SUBJECT_CHARS: usize = 998;
 const MAX_PREVIEW_CHARS: usize = 256;

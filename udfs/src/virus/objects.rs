@@ -3,13 +3,14 @@
 use mail_parser::{MimeHeaders, PartType};
 
 use super::archive;
-use crate::message::{self, for_each_leaf};
+use crate::message::{self, for_each_leaf, transfer};
 
 /// Of the raw message: parts are scanned decoded, so this is for what stands outside them.
 const MAX_RAW_BYTES: usize = 1 << 20;
-const MAX_OBJECT_BYTES: usize = 32 << 20;
+/// More than a message may have: what is not scanned to its end is not let through.
+const MAX_OBJECT_BYTES: usize = 64 << 20;
 /// All objects of a message together.
-const MAX_TOTAL_BYTES: usize = 96 << 20;
+const MAX_TOTAL_BYTES: usize = 160 << 20;
 const MAX_OBJECTS: usize = 500;
 
 /// Bytes to scan, and what rules may know of them.
@@ -52,13 +53,17 @@ pub(super) fn for_each(raw: &[u8], scan: &mut dyn FnMut(&Object<'_>)) -> bool {
     budget.is_exceeded |= prepared.bytes.len() < raw.len() && prepared.defects.contains(&message::CUT_OFF);
     let opened = prepared.open();
     let Some(message) = &opened.message else { return budget.is_exceeded };
-    for_each_leaf(message, &mut |_, part| {
+    for_each_leaf(message, &mut |message, part| {
+        let name = part.attachment_name().unwrap_or_default();
+        if let Some(octets) = transfer::undone(message, part) {
+            scan_part(&octets, name, &mut budget, scan);
+        }
         let bytes = match &part.body {
             PartType::Text(text) | PartType::Html(text) => text.as_bytes(),
             PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes,
             PartType::Message(_) | PartType::Multipart(_) => return,
         };
-        scan_part(bytes, part.attachment_name().unwrap_or_default(), &mut budget, scan);
+        scan_part(bytes, name, &mut budget, scan);
     });
     budget.is_exceeded
 }

@@ -115,3 +115,21 @@ fn a_wrong_rule_is_named_with_file_and_line() {
     let missing = VirusScanner::new(Some(&folder.path().join("none"))).err().unwrap().to_string();
     assert!(missing.contains("cannot be read"), "{missing}");
 }
+
+#[test]
+fn eicar_is_found_in_encodings_that_are_not_quite_right() {
+    let whole = attached("a.bin", eicar().as_bytes());
+    let text = String::from_utf8(whole).unwrap();
+    let unclosed = text.replace("--b--\r\n", "");
+    let junk = text.replace("WDVP", "W!D**VP");
+    let comment = text.replace("base64", "base64 (as it were)");
+    let quoted = text
+        .replace("base64", "quoted-printable")
+        .replace(&base64(eicar().as_bytes()), &format!("=zz\r\n{}", eicar().replace('P', "=50")));
+    assert_ne!(junk, text);
+    for (what, raw) in
+        [("unclosed", unclosed), ("junk", junk), ("comment", comment), ("quoted", quoted.replace("--b--\r\n", ""))]
+    {
+        assert!(verdict(raw.as_bytes()).name.is_some(), "{what}: {raw}");
+    }
+}
