@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use millrace_directory::Account;
+use millrace_query::mail::AccountView;
 use millrace_schemas::{MailboxPatch, Reception, Topic, encode};
 use millrace_storage::{BlobStore, Log, NewRecord};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub struct Imported {
 pub async fn check(State(node): State<Arc<Node>>, Path(address): Path<String>) -> Result<Json<()>, AdminError> {
     node.require(&[Role::Pipelines, Role::Lander]).map_err(AdminError::conflict)?;
     node.directory.account_of(&address)?;
+    // An import that was killed may have left mail in the log that is not visible yet: it must not be taken in again.
+    node.settle(STUCK).await.map_err(AdminError::internal)?;
     Ok(Json(()))
 }
 
@@ -54,8 +57,8 @@ pub async fn message(
     let account = node.directory.account_of(&address)?;
     let content = with_crlf(&raw);
     let digest = blake3::hash(&content).to_hex().to_string();
-    let email_id = email_id(&account, &digest);
     let view = node.mailboxes.view(&account.id).await.map_err(AdminError::internal)?;
+    let (email_id, digest) = identity(&account, &view, digest);
     // What was taken a moment ago may not be in the view yet.
     if view.get(&email_id).is_some() {
         return Ok(Json(Imported { email_id, is_new: false }));
@@ -126,7 +129,20 @@ async fn append(
     Ok(())
 }
 
-/// The same for the same bytes in the same account, so that an import can be repeated.
+/// Id and digest of a message: the same for the same bytes in the same account, so that an import can be repeated. A
+/// message that the account had and destroyed comes back as another one, since an id is never used again.
+fn identity(account: &Account, view: &AccountView, digest: String) -> (String, String) {
+    let mut salted = digest.clone();
+    let mut id = email_id(account, &salted);
+    let mut times = 0;
+    while view.was_destroyed(&id) {
+        times += 1;
+        salted = blake3::hash(format!("{digest} {times}").as_bytes()).to_hex().to_string();
+        id = email_id(account, &salted);
+    }
+    (id, salted)
+}
+
 fn email_id(account: &Account, digest: &str) -> String {
     let hash = blake3::hash(format!("{} {digest}", account.id).as_bytes()).to_hex();
     format!("i{}", &hash[..25])

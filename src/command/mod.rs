@@ -47,15 +47,21 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             with_client(config, async |client| import::run(client, &path, &account).await).await
         }
         Command::Query { sql, format } => {
+            must_exist(&config)?;
             with_client(config, async |client| query::run(client, &sql, format).await).await
         }
         Command::Audit { bodies, json } => {
+            must_exist(&config)?;
             with_client(config, async |client| audit::run(client, bodies, json).await).await
         }
         Command::DeadLetter(command) => {
+            must_exist(&config)?;
             with_client(config, async |client| dead_letter::run(client, command).await).await
         }
-        Command::Rebuild { what } => with_client(config, async |client| rebuild::run(client, what).await).await,
+        Command::Rebuild { what } => {
+            must_exist(&config)?;
+            with_client(config, async |client| rebuild::run(client, what).await).await
+        }
         Command::Config(ConfigCommand::Example) => Ok(()),
     }
 }
@@ -82,6 +88,16 @@ async fn with_client(config: Config, work: impl AsyncFnOnce(&Client) -> anyhow::
     let result = work(&client).await;
     let closed = client.close().await;
     result.and(closed)
+}
+
+/// Commands that look at what there is do not make a new directory: an audit of nothing proves nothing.
+fn must_exist(config: &Config) -> anyhow::Result<()> {
+    let data = config.data_dir.display();
+    anyhow::ensure!(
+        config.data_dir.join("log").exists(),
+        "{data} is no data directory of Millrace; say which with --data, or make one with `millrace up`"
+    );
+    Ok(())
 }
 
 /// Prints rows as columns, the first row being the header.

@@ -23,7 +23,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use millrace_directory::Directory;
@@ -261,6 +261,49 @@ impl Node {
             in_flight += end - done.unwrap_or(start).min(end);
         }
         Ok(in_flight + self.behind().await?)
+    }
+
+    /// Waits until all mail that was received before the call is screened and visible.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or nothing moves for `patience`.
+    pub async fn settle(&self, patience: Duration) -> anyhow::Result<()> {
+        let log = &self.storage.log;
+        let mut ends = Vec::new();
+        for partition in 0..log.partitions(Topic::Reception) {
+            ends.push((partition, log.bounds(Topic::Reception, partition).await?.1));
+        }
+        let (mut last, mut moved_at) = (u64::MAX, Instant::now());
+        loop {
+            let mut left = 0;
+            for &(partition, end) in &ends {
+                let done = log.committed(role::RECEPTION_PIPELINE, Topic::Reception, partition).await?;
+                left += end.saturating_sub(done.unwrap_or(0));
+            }
+            if left == 0 {
+                break;
+            }
+            if left < last {
+                (last, moved_at) = (left, Instant::now());
+            }
+            anyhow::ensure!(
+                moved_at.elapsed() < patience,
+                "{left} messages that were received before wait for screening, which makes no progress; see the node's log"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut ends = Vec::new();
+        for partition in 0..log.partitions(Topic::MailboxChanges) {
+            ends.push((partition, log.bounds(Topic::MailboxChanges, partition).await?.1));
+        }
+        let begun = Instant::now();
+        for (partition, end) in ends {
+            while end > 0 && self.storage.hot.applied_to(partition).await?.is_none_or(|to| to < end) {
+                anyhow::ensure!(begun.elapsed() < patience, "the lander makes no progress; see the node's log");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
     }
 
     /// Changes that the hot store does not have yet.

@@ -19,7 +19,9 @@ pub struct LocalRecipients {
 #[async_trait]
 impl Recipients for LocalRecipients {
     async fn resolve(&self, address: &Address, size_bytes: Option<u64>) -> Result<Resolution, Unavailable> {
-        let found = match self.directory.resolve(&address.to_string()) {
+        // Quoted or not, it is the same mailbox (RFC 5321 section 4.1.2).
+        let unquoted = format!("{}@{}", address.local_part(), address.domain());
+        let found = match self.directory.resolve(&unquoted) {
             Found::NotLocal if self.is_our_postmaster(address) => self.postmaster(),
             found => found,
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imbl::{HashMap, OrdMap, OrdSet};
+use imbl::{HashMap, HashSet, OrdMap, OrdSet};
 
 use super::changes::{self, CannotCalculate, Changes};
 use super::counts::{Counts, MailboxCounts, Place, place};
@@ -20,6 +20,7 @@ pub struct AccountView {
     pub(super) by_change: OrdMap<u64, Arc<EmailVersion>>,
     /// `created_seq` to email id, of live emails.
     pub(super) by_creation: OrdMap<u64, Arc<str>>,
+    destroyed: HashSet<Arc<str>>,
     counts: Counts,
     size_bytes: u64,
 }
@@ -72,6 +73,11 @@ impl AccountView {
         self.by_change.range(state..).map(|(_, version)| version)
     }
 
+    /// Whether there was an email with this id, and is none any more.
+    pub fn was_destroyed(&self, email_id: &str) -> bool {
+        self.destroyed.contains(email_id)
+    }
+
     /// Takes in a newer version of an email.
     pub(crate) fn apply(&mut self, version: Arc<EmailVersion>) {
         self.state = self.state.max(version.seq + 1);
@@ -83,7 +89,9 @@ impl AccountView {
             self.size_bytes = self.size_bytes.saturating_sub(before.size_bytes.unsigned_abs());
         }
         self.by_change.insert(version.seq, version.clone());
-        if !version.is_destroyed {
+        if version.is_destroyed {
+            self.destroyed.insert(version.email_id.clone());
+        } else {
             self.by_creation.insert(version.created_seq, version.email_id.clone());
             self.newest_first.insert(place(&version));
             self.counts.change(&version, true);

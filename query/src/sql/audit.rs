@@ -186,7 +186,7 @@ macro_rules! doubled {
 }
 
 /// What must not be, and a query for the ids of which it is.
-const CHECKS: [(&str, &str); 9] = [
+const CHECKS: [(&str, &str); 10] = [
     (
         "events of messages that were never received for that account",
         "SELECT concat(d.message_id, ' ', d.account_id) AS id FROM delivery d
@@ -216,6 +216,11 @@ const CHECKS: [(&str, &str); 9] = [
     (
         "emails that an account has twice",
         "SELECT concat(email_id, ' ', account_id) AS id FROM emails GROUP BY email_id, account_id HAVING count(*) > 1",
+    ),
+    (
+        "emails that were delivered to an account twice",
+        "SELECT concat(email_id, ' ', account_id) AS id FROM delivery WHERE event = 'delivery' AND account_id IS NOT NULL
+         GROUP BY email_id, account_id HAVING count(*) > 1",
     ),
     ("records that are twice in reception", doubled!("reception")),
     ("records that are twice in screened", doubled!("screened")),

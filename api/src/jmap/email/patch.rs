@@ -22,10 +22,17 @@ pub fn parse(update: &Map<String, Value>, current: &EmailVersion) -> Result<Mail
     let mut patch = MailboxPatch::default();
     for (path, value) in update {
         match path.split_once('/') {
+            Some((_, name)) if name.contains('/') => {
+                return Err(SetError::InvalidPatch(format!(
+                    "'{path}' leads into a member; a slash in its name is '~1'"
+                )));
+            }
             None if path == "keywords" => patch.set_keywords = Some(set(value, path, &keyword)?),
             None if path == "mailboxIds" => patch.set_mailboxes = Some(set(value, path, &mailbox_id)?),
             Some(("keywords", name)) => one(&mut patch.keywords, path, keyword(&unescape(name)), value)?,
             Some(("mailboxIds", name)) => one(&mut patch.mailboxes, path, mailbox_id(&unescape(name)), value)?,
+            // What a client sends back unchanged (RFC 8620 section 5.3).
+            None if is_as_it_is(path, value, current) => {}
             _ => return Err(SetError::invalid(path, "only keywords and mailboxIds of an email can be changed")),
         }
     }
@@ -41,6 +48,16 @@ pub fn parse(update: &Map<String, Value>, current: &EmailVersion) -> Result<Mail
         return Err(SetError::TooManyKeywords(MAX_KEYWORDS));
     }
     Ok(patch)
+}
+
+/// Whether a property that the server sets has the value that it has already.
+fn is_as_it_is(property: &str, value: &Value, current: &EmailVersion) -> bool {
+    match property {
+        "id" => *value == *current.email_id,
+        "threadId" => *value == *current.thread_id,
+        "size" => *value == current.size_bytes,
+        _ => false,
+    }
 }
 
 /// Whether a patch says nothing.

@@ -64,7 +64,7 @@ impl Sort {
         view: &AccountView,
         emails: Vec<Arc<EmailVersion>>,
     ) -> Result<Vec<Arc<EmailVersion>>, MethodError> {
-        let is_newest_first = matches!(self.keys.as_slice(), [] | [(Key::ReceivedAt, false), ..]);
+        let is_newest_first = matches!(self.keys.as_slice(), [] | [(Key::ReceivedAt, false)]);
         if is_newest_first {
             return Ok(emails);
         }
