@@ -182,7 +182,8 @@ FROM scanned
 WHERE (virus->>'error') IS NULL AND (spam->>'error') IS NULL;
 
 -- The disposition: inbox, junk or quarantine. What could not be scanned whole might hide anything. Imported mail has
--- been accepted once: only a virus keeps it out.
+-- been accepted once: only a virus keeps it out. The claim is what first-seen compares: the content; an import looks
+-- itself for what is there, and may bring back what was destroyed.
 CREATE VIEW decided AS
 SELECT message_id, received_at_us, origin, remote_ip, helo, reverse_path, forward_path, recipients, body, size_bytes,
        body_digest, summary, authentication, virus, spam, virus_name, spam_score, dmarc,
@@ -201,7 +202,8 @@ SELECT message_id, received_at_us, origin, remote_ip, helo, reverse_path, forwar
          WHEN dmarc = 'fail' AND dmarc_policy IN ('reject', 'quarantine') THEN 'dmarc: fail, policy ' || dmarc_policy
          WHEN spam_score >= 0.9 THEN 'spam: score ' || (spam->>'score')
          ELSE NULL
-       END AS reason
+       END AS reason,
+       CASE WHEN origin = 'import' THEN message_id ELSE body_digest END AS claim
 FROM judged;
 
 INSERT INTO screened
@@ -217,13 +219,13 @@ FROM decided;
 
 -- One row per recipient.
 CREATE VIEW routed AS
-SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, body_digest, summary, disposition, reason,
+SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, claim, summary, disposition, reason,
        unnest(recipients) AS entry
 FROM decided;
 
 -- An entry is account id, one space, address.
 CREATE VIEW addressed AS
-SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, body_digest, summary, disposition, reason,
+SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, claim, summary, disposition, reason,
        entry, split_part(entry, ' ', 1) AS account_id, regexp_replace(entry, '^[^ ]* ', '') AS recipient
 FROM routed;
 
@@ -236,9 +238,9 @@ WHERE disposition = 'quarantine';
 -- The same bytes again for the same account, as a client sends that missed our 250. Quarantined mail claims nothing.
 CREATE VIEW deduplicated AS
 SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, summary, disposition, entry, account_id,
-       recipient, first_seen(entry, body_digest, message_id, received_at_us) AS seen
+       recipient, first_seen(entry, claim, message_id, received_at_us) AS seen
 FROM (
-  SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, body_digest, summary, disposition,
+  SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, claim, summary, disposition,
          entry, account_id, recipient
   FROM addressed
   WHERE disposition <> 'quarantine'

@@ -58,7 +58,7 @@ pub async fn message(
     let content = with_crlf(&raw);
     let digest = blake3::hash(&content).to_hex().to_string();
     let view = node.mailboxes.view(&account.id).await.map_err(AdminError::internal)?;
-    let (email_id, digest) = identity(&account, &view, digest);
+    let email_id = free_id(&account, &view, &digest);
     // What was taken a moment ago may not be in the view yet.
     if view.get(&email_id).is_some() {
         return Ok(Json(Imported { email_id, is_new: false }));
@@ -129,18 +129,14 @@ async fn append(
     Ok(())
 }
 
-/// Id and digest of a message: the same for the same bytes in the same account, so that an import can be repeated. A
-/// message that the account had and destroyed comes back as another one, since an id is never used again.
-fn identity(account: &Account, view: &AccountView, digest: String) -> (String, String) {
-    let mut salted = digest.clone();
-    let mut id = email_id(account, &salted);
-    let mut times = 0;
+/// The same for the same bytes in the same account, so that an import can be repeated. A message that the account had
+/// and destroyed comes back as another email, since an id is never used again.
+fn free_id(account: &Account, view: &AccountView, digest: &str) -> String {
+    let mut id = email_id(account, digest);
     while view.was_destroyed(&id) {
-        times += 1;
-        salted = blake3::hash(format!("{digest} {times}").as_bytes()).to_hex().to_string();
-        id = email_id(account, &salted);
+        id = email_id(account, &id);
     }
-    (id, salted)
+    id
 }
 
 fn email_id(account: &Account, digest: &str) -> String {

@@ -132,3 +132,42 @@ fn after<'a, T: AsRef<str>>(
     }
     members
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn parsed(update: Value) -> Result<MailboxPatch, SetError> {
+        let current = EmailVersion {
+            email_id: "e1".into(),
+            thread_id: "t1".into(),
+            received_at_us: 0,
+            size_bytes: 7,
+            mailboxes: vec!["inbox".into()].into(),
+            keywords: Vec::new().into(),
+            is_destroyed: false,
+            seq: 1,
+            created_seq: 1,
+            has_crossed: false,
+            facts: None,
+        };
+        parse(update.as_object().unwrap(), &current)
+    }
+
+    #[test]
+    fn what_the_server_set_may_come_back_as_it_is_and_not_otherwise() {
+        assert!(is_empty(&parsed(json!({ "id": "e1", "threadId": "t1", "size": 7 })).unwrap()));
+        for other in [json!({ "id": "e2" }), json!({ "size": 8 }), json!({ "subject": "new" })] {
+            assert!(matches!(parsed(other), Err(SetError::InvalidProperties { .. })));
+        }
+    }
+
+    #[test]
+    fn a_path_into_a_member_is_no_patch_and_a_slash_is_escaped() {
+        assert!(matches!(parsed(json!({ "keywords/a/b": true })), Err(SetError::InvalidPatch(_))));
+        assert!(parsed(json!({ "keywords/a~1b": true })).unwrap().keywords.contains_key("a/b"));
+    }
+}
