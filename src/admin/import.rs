@@ -21,6 +21,8 @@ use crate::node::{Node, Role};
 
 /// Emails whose keywords are set in one change.
 const CHUNK: usize = 500;
+/// Without any progress on earlier mail for so long, an import does not begin.
+const UNSETTLED: Duration = Duration::from_secs(5);
 /// Without any email more for so long, the pipeline is stuck.
 const STUCK: Duration = Duration::from_secs(120);
 
@@ -40,7 +42,8 @@ pub async fn check(State(node): State<Arc<Node>>, Path(address): Path<String>) -
     node.require(&[Role::Pipelines, Role::Lander]).map_err(AdminError::conflict)?;
     node.directory.account_of(&address)?;
     // An import that was killed may have left mail in the log that is not visible yet: it must not be taken in again.
-    node.settle(STUCK).await.map_err(AdminError::internal)?;
+    let settled = node.settle(UNSETTLED).await;
+    settled.map_err(|error| AdminError::internal(format!("{error:#}; repeat the import when that is mended")))?;
     Ok(Json(()))
 }
 
