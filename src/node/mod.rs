@@ -4,6 +4,7 @@
 //! - [`recipients`]: the directory and quotas, as reception asks for them
 //! - [`background`]: threads that give way to reception and reading
 //! - [`maintenance`]: retention and the like
+//! - [`progress`]: how far screening and landing have come, and waiting for them
 //! - [`secret`]: secrets that the data directory keeps
 //! - [`restartable`]: a part that can be stopped and started again
 //! - [`health`]: whether it can do what it is there for
@@ -13,6 +14,7 @@ mod audit;
 mod background;
 mod health;
 mod maintenance;
+mod progress;
 mod rebuild;
 mod recipients;
 mod restartable;
@@ -23,16 +25,14 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use millrace_directory::Directory;
 use millrace_query::mail::{FreshMail, Mailboxes, Search, SearchOptions};
 use millrace_query::sql::{SqlEngine, SqlOptions};
 use millrace_query::tables::{TableOptions, Tables};
-use millrace_schemas::Topic;
 use millrace_storage::embedded::EmbeddedStorage;
-use millrace_storage::{HotStore, Log};
 use millrace_udfs::Stages;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -47,9 +47,6 @@ pub use role::Role;
 
 /// How long the parts may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
-
-/// How long the lander may take to begin after a start.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running Millrace.
 pub struct Node {
@@ -226,96 +223,6 @@ impl Node {
             missing.join(" and no "),
             all.join(" "),
         )
-    }
-
-    /// Waits until the lander has begun on every partition: before, nobody can say what the tables do not have yet.
-    ///
-    /// # Errors
-    /// When no lander runs here, or it does not begin in time.
-    pub async fn begun(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.lander.is_running().await,
-            "this node runs no lander, and cannot tell what has not landed; ask a node that runs `lander` or `up`"
-        );
-        let begun = async {
-            for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
-                while self.storage.hot.applied_to(partition).await?.is_none() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(START_TIMEOUT, begun).await.context("the lander does not begin; see the node's log")?
-    }
-
-    /// Receptions that screening has not processed, and changes that are not visible yet.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn in_flight(&self) -> anyhow::Result<u64> {
-        let log = &self.storage.log;
-        let mut in_flight = 0;
-        for partition in 0..log.partitions(Topic::Reception) {
-            let (start, end) = log.bounds(Topic::Reception, partition).await?;
-            let done = log.committed(role::RECEPTION_PIPELINE, Topic::Reception, partition).await?;
-            in_flight += end - done.unwrap_or(start).min(end);
-        }
-        Ok(in_flight + self.behind().await?)
-    }
-
-    /// Waits until all mail that was received before the call is screened and visible.
-    ///
-    /// # Errors
-    /// When the log cannot be read, or nothing moves for `patience`.
-    pub async fn settle(&self, patience: Duration) -> anyhow::Result<()> {
-        let log = &self.storage.log;
-        let mut ends = Vec::new();
-        for partition in 0..log.partitions(Topic::Reception) {
-            ends.push((partition, log.bounds(Topic::Reception, partition).await?.1));
-        }
-        let (mut last, mut moved_at) = (u64::MAX, Instant::now());
-        loop {
-            let mut left = 0;
-            for &(partition, end) in &ends {
-                let done = log.committed(role::RECEPTION_PIPELINE, Topic::Reception, partition).await?;
-                left += end.saturating_sub(done.unwrap_or(0));
-            }
-            if left == 0 {
-                break;
-            }
-            if left < last {
-                (last, moved_at) = (left, Instant::now());
-            }
-            anyhow::ensure!(
-                moved_at.elapsed() < patience,
-                "{left} messages that were received before wait for screening, which makes no progress; see the node's log"
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let mut ends = Vec::new();
-        for partition in 0..log.partitions(Topic::MailboxChanges) {
-            ends.push((partition, log.bounds(Topic::MailboxChanges, partition).await?.1));
-        }
-        let begun = Instant::now();
-        for (partition, end) in ends {
-            while end > 0 && self.storage.hot.applied_to(partition).await?.is_none_or(|to| to < end) {
-                anyhow::ensure!(begun.elapsed() < patience, "the lander makes no progress; see the node's log");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Changes that the hot store does not have yet.
-    async fn behind(&self) -> anyhow::Result<u64> {
-        let log = &self.storage.log;
-        let mut behind = 0;
-        for partition in 0..log.partitions(Topic::MailboxChanges) {
-            let (start, end) = log.bounds(Topic::MailboxChanges, partition).await?;
-            let applied = self.storage.hot.applied_to(partition).await?;
-            behind += end - applied.unwrap_or(start).min(end);
-        }
-        Ok(behind)
     }
 }
 
