@@ -186,7 +186,7 @@ WHERE (virus->>'error') IS NULL AND (spam->>'error') IS NULL;
 -- itself for what is there, and may bring back what was destroyed.
 CREATE VIEW decided AS
 SELECT message_id, received_at_us, origin, remote_ip, helo, reverse_path, forward_path, recipients, body, size_bytes,
-       body_digest, summary, authentication, virus, spam, virus_name, spam_score, dmarc,
+       summary, authentication, virus, spam, virus_name, spam_score, dmarc,
        CASE
          WHEN virus_name IS NOT NULL THEN 'quarantine'
          WHEN is_partly_scanned THEN 'quarantine'

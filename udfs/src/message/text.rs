@@ -76,11 +76,7 @@ pub(crate) fn part_text<'a>(message: &Message<'_>, part: &'a MessagePart<'_>) ->
     }
     match &part.body {
         PartType::Text(text) => recoded(message, part, text),
-        PartType::Html(html) => {
-            let html = recoded(message, part, html);
-            let html = cut(&html, MAX_HTML_BYTES);
-            Cow::Owned(guarded("html to text", || html_to_text(html)).unwrap_or_default())
-        }
+        PartType::Html(html) => Cow::Owned(text_of_html(&recoded(message, part, html))),
         _ => Cow::Borrowed(""),
     }
 }
@@ -90,13 +86,17 @@ fn is_text(octets: &[u8]) -> bool {
     octets.iter().all(|byte| *byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0c' | b'\x1b'))
 }
 
+fn text_of_html(html: &str) -> String {
+    guarded("html to text", || html_to_text(cut(html, MAX_HTML_BYTES))).unwrap_or_default()
+}
+
 /// Text of octets, by the charset that the part names where it fits.
 fn decoded_text(part: &MessagePart<'_>, octets: &[u8]) -> String {
     let kind = part.content_type();
     let named = kind.and_then(|kind| kind.attribute("charset")).and_then(|label| Encoding::for_label(label.as_bytes()));
     let text = charset::decode_guessing(octets, named);
     if kind.and_then(|kind| kind.subtype()).is_some_and(|subtype| subtype.eq_ignore_ascii_case("html")) {
-        return guarded("html to text", || html_to_text(cut(&text, MAX_HTML_BYTES))).unwrap_or_default();
+        return text_of_html(&text);
     }
     text.into_owned()
 }
