@@ -140,7 +140,10 @@ def logs(home: Home, name: str, lines: int, follow: bool) -> None:
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *present])
 
 
-def env(home: Home) -> None:
+def env(home: Home, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(variables(home), indent=2))
+        return
     for name, value in variables(home).items():
         print(f"export {name}={shlex.quote(value)}")
 
@@ -149,7 +152,7 @@ def variables(home: Home) -> dict[str, str]:
     """Where tests find the services."""
     address = {kind: where for service in plan.services(home) for kind, where in service.listens()}
     redis_password, postgres_password = home.secret("redis.password"), home.secret("postgres.password")
-    return {
+    found = {
         "MILLRACE_CLUSTER_DIR": str(home.root),
         "MILLRACE_TEST_KAFKA": ",".join(kafka.brokers(home)),
         "MILLRACE_TEST_REDIS": f"redis://default:{redis_password}@{address['redis']}",
@@ -158,3 +161,6 @@ def variables(home: Home) -> dict[str, str]:
         "MILLRACE_TEST_S3_SECRET": home.secret("s3.secret"),
         "MILLRACE_TEST_POSTGRES": f"postgresql://millrace:{postgres_password}@{address['postgres']}/millrace",
     }
+    if "iceberg-rest" in address:
+        found["MILLRACE_TEST_ICEBERG_REST"] = f"http://{address['iceberg-rest']}"
+    return found

@@ -1,6 +1,8 @@
 """Which services a cluster has, in the order in which they start."""
 
 from errors import Failure
+from services import iceberg_rest, postgres
+from services.iceberg_rest import IcebergRest
 from services.kafka import Kafka
 from services.postgres import Postgres
 from services.redis import Redis
@@ -12,8 +14,13 @@ from state import Home
 def stages(home: Home) -> list[list[Service]]:
     """Those of a stage start together; each stage needs the ones before it."""
     brokers = [Kafka(home, node) for node in range(1, home.options.brokers + 1)]
-    stores: list[Service] = [*brokers, Redis(home, "redis"), S3(home, "s3"), Postgres(home, "postgres")]
-    return [stores]
+    store = S3(home, "s3")
+    databases = [postgres.DATABASE, iceberg_rest.DATABASE]
+    catalog = Postgres(home, databases if home.options.catalog == "rest" else databases[:1])
+    found: list[list[Service]] = [[*brokers, Redis(home, "redis"), store, catalog]]
+    if home.options.catalog == "rest":
+        found.append([IcebergRest(home, catalog.address, store.address)])
+    return found
 
 
 def services(home: Home) -> list[Service]:

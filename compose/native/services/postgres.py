@@ -10,7 +10,7 @@ import install
 from errors import Failure
 from ports import HOST
 from services.service import Service
-from state import write_whole
+from state import Home, write_whole
 
 USER = "millrace"
 DATABASE = "millrace"
@@ -21,6 +21,10 @@ SYSTEM_USER = "postgres"
 class Postgres(Service):
     # Ends sessions instead of waiting for them.
     stop_signal = signal.SIGINT
+
+    def __init__(self, home: Home, databases: list[str]) -> None:
+        super().__init__(home, "postgres")
+        self.databases = databases
 
     def install(self) -> None:
         if bin_folder() is None:
@@ -96,8 +100,9 @@ class Postgres(Service):
         self.ask("postgres", "SELECT 1")
 
     def finish(self) -> None:
-        if not self.ask("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"):
-            self.ask("postgres", f"CREATE DATABASE {DATABASE}")
+        for database in self.databases:
+            if not self.ask("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
+                self.ask("postgres", f"CREATE DATABASE {database}")
 
     def ask(self, database: str, sql: str) -> str:
         psql = [str(self.tool("psql")), "-h", HOST, "-p", str(self.port), "-U", USER, "-d", database]
