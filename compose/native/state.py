@@ -14,6 +14,9 @@ from errors import Failure
 
 FORMAT = 1
 
+# Stands in a log where a process was started.
+START_MARK = "=== started "
+
 
 @dataclass
 class Options:
@@ -22,6 +25,7 @@ class Options:
     brokers: int = 1
     processes: int = 1
     catalog: str = "postgres"
+    partitions: int = 4
     faults: bool = False
     screens: list[str] = field(default_factory=list)
     binary: str = ""
@@ -92,11 +96,14 @@ class Home:
 
     def secret_file(self, name: str) -> Path:
         """A file with a random secret, which only its owner reads."""
+        return self.make_secret(name, secrets.token_hex(20).encode())
+
+    def make_secret(self, name: str, content: bytes) -> Path:
         folder = self.root / "secrets"
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / name
         if not path.exists():
-            write_whole(path, secrets.token_hex(20), mode=0o600)
+            write_whole(path, content, mode=0o600)
         return path
 
     def secret(self, name: str) -> str:
@@ -118,10 +125,10 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+def write_whole(path: Path, content: str | bytes, mode: int = 0o644) -> None:
     """The old file or the new one, never half of it."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(text)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
     os.replace(new, path)

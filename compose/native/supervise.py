@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import time
+from datetime import datetime
 
 import process
 from errors import Failure
 from install import say
 from process import Process, State
 from services.service import Service
+from state import START_MARK
 
 
 class Started:
@@ -41,6 +43,8 @@ def start(service: Service, started: Started) -> None:
     say(f"starting {service.name}")
     record, log = service.home.record(service.name), service.home.log(service.name)
     started.services.append(service)
+    with open(log, "a") as file:
+        file.write(f"{START_MARK}{service.name} {datetime.now().astimezone().isoformat(timespec='seconds')}\n")
     child = process.spawn(service.command(), record, log, service.data, service.environment())
     started.children[service.name] = child
     while child.poll() is None and process.recorded(record) is None:
@@ -52,7 +56,8 @@ def wait_ready(service: Service, child: subprocess.Popen[bytes] | None) -> None:
     while True:
         try:
             return service.probe()
-        except (OSError, Failure) as error:
+        except Exception as error:
+            # Whatever came instead of the right answer.
             reason = error
         if has_ended(service, child):
             raise Failure(f"{service.name} ended while it started; {last_words(service)}")

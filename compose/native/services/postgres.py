@@ -112,9 +112,6 @@ class Postgres(Service):
     def listens(self) -> list[tuple[str, str]]:
         return [("postgres", self.address)]
 
-    def url(self) -> str:
-        return f"postgresql://{USER}@{self.address}/{DATABASE}"
-
 
 def run(*command: str, environment: dict[str, str] | None = None) -> str:
     result = subprocess.run(command, env=environment, cwd="/", capture_output=True, encoding="utf-8")

@@ -60,6 +60,10 @@ class Service:
         """Kinds and addresses of its listeners."""
         return []
 
+    def note(self) -> str:
+        """What people should know of it besides."""
+        return ""
+
     def serves(self) -> str:
         """Its addresses for people."""
         return " ".join(address for _, address in self.listens())
