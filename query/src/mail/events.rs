@@ -96,8 +96,7 @@ impl EventLander {
     async fn session(&self, shutdown: &CancellationToken) -> Result<(), LandError> {
         let topic = self.table.topic();
         let mut consumer = self.log.subscribe(&format!("lander.{}", self.table), topic).await?;
-        self.tables.refresh(self.table).await?;
-        let landed = self.tables.positions(self.table);
+        let landed = self.tables.resume(self.table).await?;
         let assigned = consumer.assignment();
         for &partition in &assigned {
             consumer.seek(partition, landed.get(&partition).copied().unwrap_or(0)).await?;
