@@ -108,8 +108,7 @@ impl EventLander {
             consumer.poll(1, POLL).await?;
             consumer.rewind().await?;
         }
-        self.tables.refresh(self.table).await?;
-        let landed = self.tables.positions(self.table);
+        let landed = self.tables.resume(self.table).await?;
         let assigned = consumer.assignment();
         for &partition in &assigned {
             consumer.seek(partition, landed.get(&partition).copied().unwrap_or(0)).await?;

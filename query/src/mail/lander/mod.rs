@@ -168,9 +168,8 @@ impl Lander {
 
     /// Sets every partition to where the tables end; returns these positions.
     async fn start(&self, consumer: &mut dyn Consumer) -> Result<Positions, LandError> {
-        self.tables.refresh(Table::Emails).await?;
-        self.tables.refresh(Table::EmailState).await?;
-        let landed = self.tables.positions(Table::EmailState);
+        self.tables.resume(Table::Emails).await?;
+        let landed = self.tables.resume(Table::EmailState).await?;
         let mut next = Positions::new();
         for partition in consumer.assignment() {
             let from = landed.get(&partition).copied().unwrap_or(0);
