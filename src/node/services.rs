@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_query::mail::{Search, SearchOptions};
-use millrace_query::tables::{CatalogOptions, SharedTables, TableOptions, Tables};
+use millrace_query::tables::{CatalogOptions, PostgresOptions, SharedTables, TableOptions, Tables};
 use millrace_schemas::Topic;
 use millrace_storage::Storage;
 use millrace_storage::cluster::{
@@ -147,6 +147,6 @@ pub fn catalog_options(config: &Config) -> anyhow::Result<CatalogOptions> {
     let catalog = &config.catalog;
     let url = needed(catalog.url.as_deref(), "catalog.url")?;
     let password = secret(catalog.password.as_ref(), catalog.password_file.as_deref(), "catalog.password")?;
-    let token = secret(catalog.token.as_ref(), catalog.token_file.as_deref(), "catalog.token")?;
-    Ok(CatalogOptions { url: url.to_owned(), password, token, ca_file: catalog.ca_file.clone() })
+    let ca_file = catalog.ca_file.clone();
+    Ok(CatalogOptions::Postgres(PostgresOptions { url: url.to_owned(), password, ca_file }))
 }
