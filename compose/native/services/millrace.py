@@ -30,6 +30,9 @@ class Millrace(Service):
         super().__init__(home, f"{role}-{number}")
         self.role = role
 
+    def ports(self) -> list[int]:
+        return [self.http_port, self.smtp_port] if self.role == "reception" else [self.http_port]
+
     def program(self) -> Path:
         return Path(self.home.options.binary)
 
@@ -43,12 +46,16 @@ class Millrace(Service):
             "MILLRACE_HTTP_LISTEN": f"{HOST}:{self.http_port}",
         }
         if self.role == "reception":
-            own["MILLRACE_SMTP_LISTEN"] = f"{HOST}:{self.home.port(self.name + '-smtp')}"
+            own["MILLRACE_SMTP_LISTEN"] = f"{HOST}:{self.smtp_port}"
         return {**os.environ, **own}
 
     @property
     def http_port(self) -> int:
         return self.home.port(self.name + "-http")
+
+    @property
+    def smtp_port(self) -> int:
+        return self.home.port(self.name + "-smtp")
 
     def probe(self) -> None:
         printed = self.printed()
@@ -83,12 +90,9 @@ class Millrace(Service):
             raise ConnectionError("it was started less than 2 s ago")
 
     def listens(self) -> list[tuple[str, str]]:
-        printed = self.printed()
-        own = OWN_LISTENER.get(self.role)
-        found = [(own, printed[own])] if own in printed else []
-        if own != "http" and "http" in printed:
-            found.append(("metrics", printed["http"]))
-        return found
+        if self.role == "reception":
+            return [("smtp", f"{HOST}:{self.smtp_port}")]
+        return [("http", f"{HOST}:{self.http_port}")] if self.role == "api" else []
 
 
 def write_config(home: Home, addresses: dict[str, str]) -> None:
