@@ -7,23 +7,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use millrace_api::{Api, Options, ServeOptions, UploadKey};
 use millrace_query::mail::search::Indexer;
 use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
 use millrace_query::tables::{Table, Tables};
-use millrace_schemas::Topic;
 use millrace_smtp::{Reception, ReceptionOptions, tls};
-use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
+use millrace_storage::Storage;
 use millrace_udfs::{Dns, StageOptions};
 use tokio::net::TcpListener;
 
 use super::Node;
 use super::background::Background;
-use super::health::Health;
 use super::recipients::LocalRecipients;
 use super::restartable::Restartable;
-use super::secret;
+use super::{secret, status};
 use crate::config::Config;
 
 /// Name of the pipeline that screens receptions, which is its consumer group.
@@ -64,7 +61,7 @@ impl fmt::Display for Role {
     }
 }
 
-async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+pub async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("{what} cannot listen on {address}; choose another address with --{what}, or port 0 for a free one")
     })?;
@@ -83,7 +80,7 @@ async fn reception(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr
     options.tls = Some(certificate(&node.config)?);
     let recipients = LocalRecipients {
         directory: node.directory.clone(),
-        mailboxes: node.runs(Role::Lander).then(|| node.mailboxes.clone()),
+        mailboxes: node.require(&[Role::Lander]).is_ok().then(|| node.mailboxes.clone()),
         server_name: smtp.server_name.clone(),
     };
     let (log, blobs) = (node.storage.log.clone(), node.storage.blobs.clone());
@@ -137,12 +134,7 @@ async fn lander(node: &Arc<Node>) -> anyhow::Result<()> {
 }
 
 /// The lander of `mailbox.changes`.
-pub fn mail_lander(
-    config: &Config,
-    storage: &EmbeddedStorage,
-    tables: &Arc<Tables>,
-    background: &Background,
-) -> Restartable {
+pub fn mail_lander(config: &Config, storage: &Storage, tables: &Arc<Tables>, background: &Background) -> Restartable {
     let interval = Duration::from_secs(config.landing.interval_s);
     let options = LanderOptions { interval, max_rows: config.landing.max_rows, ..Default::default() };
     let (log, hot, tables) = (storage.log.clone(), storage.hot.clone(), tables.clone());
@@ -153,12 +145,7 @@ pub fn mail_lander(
 }
 
 /// The only writer of the search index.
-pub fn indexer(
-    storage: &EmbeddedStorage,
-    tables: &Arc<Tables>,
-    search: &Arc<Search>,
-    background: &Background,
-) -> Restartable {
+pub fn indexer(storage: &Storage, tables: &Arc<Tables>, search: &Arc<Search>, background: &Background) -> Restartable {
     let (log, blobs) = (storage.log.clone(), storage.blobs.clone());
     let (tables, search) = (tables.clone(), search.clone());
     Restartable::new("the indexer", background.handle().clone(), move |shutdown| {
@@ -170,15 +157,13 @@ pub fn indexer(
 async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     let http = &node.config.http;
     let (listener, address) = listen("http", http.listen).await?;
-    let upload_key = UploadKey::from(secret::load_or_make(&node.config.data_dir.join("keys/upload.key"))?);
+    let key_file = http.upload_key_file.clone().unwrap_or_else(|| node.config.data_dir.join("keys/upload.key"));
+    let upload_key = UploadKey::from(secret::load_or_make(&key_file)?);
     let public_url = http.base_url.clone().unwrap_or_default();
     let options = Options { public_url, upload_key, ..Options::default() };
     let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
-    let health = Arc::new(Health::default());
-    node.spawn("health", health.clone().watch(node.clone(), node.edges.clone()));
     let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone())
-        .with_metrics(metrics()?)
-        .with_readiness(Box::new(move || health.verdict()));
+        .with_status(status::status(node)?);
     let (router, shutdown) = (millrace_api::router(Arc::new(api)), node.edges.clone());
     node.spawn("api", async move {
         millrace_api::serve(listener, router, ServeOptions::default(), shutdown).await;
@@ -187,30 +172,8 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     Ok(("http", address))
 }
 
-/// Collects the metrics of this process, latencies as histograms in seconds.
-fn metrics() -> anyhow::Result<PrometheusHandle> {
-    const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?;
-    Ok(builder.install_recorder()?)
-}
-
-/// The reserve on disk, the log's topics, retention and the window of first-seen, as configured.
-pub fn storage_options(config: &Config) -> StorageOptions {
-    let mut options = StorageOptions::default();
-    options.log.min_free_bytes = config.min_free_bytes;
-    options.packs.min_free_bytes = config.min_free_bytes;
-    for topic in Topic::ALL.into_iter().filter(|topic| !topic.is_compacted()) {
-        let topic = options.log.topic_mut(topic);
-        topic.partitions = config.log.partitions;
-        topic.retention_age = Some(Duration::from_secs(config.log.retention_hours * 3600));
-        topic.retention_bytes = Some(config.log.retention_bytes);
-    }
-    options.first_seen.window = Duration::from_secs(u64::from(config.screening.first_seen_days) * 24 * 3600);
-    options
-}
-
 /// The stage functions over this node's storage.
-pub fn stage_options(config: &Config, storage: &EmbeddedStorage) -> anyhow::Result<StageOptions> {
+pub fn stage_options(config: &Config, storage: &Storage) -> anyhow::Result<StageOptions> {
     let dns = match config.screening.dns.as_str() {
         "system" => Dns::System,
         "off" => Dns::Off,

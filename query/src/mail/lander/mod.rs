@@ -29,13 +29,19 @@ use self::backlog::Backlog;
 use self::landing::Landing;
 use super::merged::MergeError;
 use super::stored::StoredError;
+use crate::backoff::Backoff;
 use crate::tables::{Positions, Table, TableError, Tables};
 
 /// The group whose position tells the log's retention what has landed.
 pub const GROUP: &str = "lander";
 
 const POLL: Duration = Duration::from_millis(100);
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// Until it begins again after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a hot store that got nothing new is asked whether it is still ours: one that was lost, or reset by another, is
+/// filled again also when no mail comes.
+const HOLD_INTERVAL: Duration = Duration::from_secs(1);
 /// Until a log that takes or gives nothing is asked again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -105,24 +111,41 @@ impl Lander {
     /// # Errors
     /// What failed while stopping; before that, failures are logged and tried again.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), LandError> {
+        let mut consumer = None;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let result = self.session(&shutdown).await;
+            let result = self.session(&mut consumer, &shutdown).await;
             if shutdown.is_cancelled() {
                 return result;
             }
             if let Err(error) = result {
-                tracing::error!(%error, "the lander begins again from where the tables end");
+                metrics::counter!("millrace_lander_failures_total").increment(1);
+                let pause = backoff.pause();
+                let pause_ms = pause.as_millis();
+                tracing::error!(%error, pause_ms, "the lander begins again from where the tables end");
                 tokio::select! {
-                    () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = shutdown.cancelled() => {}
                 }
             }
         }
     }
 
-    /// From a start to a shutdown, a failure or a change of partitions.
-    async fn session(&self, shutdown: &CancellationToken) -> Result<(), LandError> {
-        let mut consumer = self.log.subscribe(GROUP, Topic::MailboxChanges).await?;
+    /// From a start to a shutdown, a failure or a change of partitions. The membership outlives it: leaving the group would
+    /// move everybody's partitions.
+    async fn session(
+        &self,
+        consumer: &mut Option<Box<dyn Consumer>>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LandError> {
+        let consumer = match consumer {
+            Some(consumer) => consumer,
+            None => consumer.insert(self.log.subscribe(GROUP, Topic::MailboxChanges).await?),
+        };
+        while consumer.assignment().is_empty() && !shutdown.is_cancelled() {
+            consumer.poll(1, POLL).await?;
+            consumer.rewind().await?;
+        }
         let assigned = self.start(consumer.as_mut()).await?;
         let backlog = Arc::new(Backlog::new(self.options));
         let (landed, landings) = watch::channel(Positions::new());
@@ -134,11 +157,14 @@ impl Lander {
             applier: Applier::new(self.hot.clone(), self.tables.clone(), backlog),
             next: assigned.clone(),
             landed: assigned,
-            consumer,
+            consumer: consumer.as_mut(),
             landings,
             retry_at: None,
+            held_at: Instant::now(),
             max_records: self.options.max_poll_records,
         };
+        // Refused when the partitions have gone to another meanwhile: what was made of the hot store is made again there.
+        applying.commit().await?;
         let applied = tokio::select! {
             applied = applying.run() => applied,
             () = shutdown.cancelled() => Ok(()),
@@ -152,9 +178,8 @@ impl Lander {
 
     /// Sets every partition to where the tables end; returns these positions.
     async fn start(&self, consumer: &mut dyn Consumer) -> Result<Positions, LandError> {
-        self.tables.refresh(Table::Emails).await?;
-        self.tables.refresh(Table::EmailState).await?;
-        let landed = self.tables.positions(Table::EmailState);
+        self.tables.resume(Table::Emails).await?;
+        let landed = self.tables.resume(Table::EmailState).await?;
         let mut next = Positions::new();
         for partition in consumer.assignment() {
             let from = landed.get(&partition).copied().unwrap_or(0);
@@ -172,9 +197,9 @@ impl Lander {
 }
 
 /// The task that polls, applies, and commits the group's position when rows have landed.
-struct Applying {
+struct Applying<'a> {
     applier: Applier,
-    consumer: Box<dyn Consumer>,
+    consumer: &'a mut dyn Consumer,
     /// By partition of ours, the next offset to apply.
     next: Positions,
     /// By partition of ours, the next offset to land.
@@ -182,10 +207,12 @@ struct Applying {
     landings: watch::Receiver<Positions>,
     /// Set while the log has refused the group's position.
     retry_at: Option<Instant>,
+    /// When the hot store was last asked about all partitions.
+    held_at: Instant,
     max_records: usize,
 }
 
-impl Applying {
+impl Applying<'_> {
     /// Returns when the partitions that are ours change.
     async fn run(&mut self) -> Result<(), LandError> {
         loop {
@@ -195,6 +222,9 @@ impl Applying {
             }
             if !self.consumer.assignment().iter().eq(self.next.keys()) {
                 return Ok(());
+            }
+            if self.held_at.elapsed() >= HOLD_INTERVAL {
+                self.hold().await?;
             }
             self.applier.backlog.space().await;
             let records = match self.consumer.poll(self.max_records, POLL).await {
@@ -219,21 +249,32 @@ impl Applying {
         }
     }
 
+    /// Makes sure that the hot store is ours and has all that was applied.
+    async fn hold(&mut self) -> Result<(), LandError> {
+        for (&partition, &next) in &self.next {
+            self.applier.hot.apply(partition, Vec::new(), next).await?;
+        }
+        self.held_at = Instant::now();
+        Ok(())
+    }
+
     /// Lets the hot store drop what has landed, moves the group to behind it, and goes on reading where it was. A log
     /// that cannot take the position now, as on a full disk, is asked again: only its retention waits for it.
     async fn commit(&mut self) -> Result<(), LandError> {
         // Before anything is dropped: from here on the tables are asked about all that was applied so far.
         self.applier.landed();
+        let ours = self.consumer.assignment();
         let landed = self.landings.borrow_and_update().clone();
-        for (&partition, &offset) in &landed {
+        for (&partition, &offset) in landed.iter().filter(|(partition, _)| ours.contains(partition)) {
             self.applier.hot.release(partition, offset).await?;
         }
         self.landed.extend(landed);
-        for (&partition, &offset) in &self.landed {
+        for (&partition, &offset) in self.landed.iter().filter(|(partition, _)| ours.contains(partition)) {
             self.consumer.seek(partition, offset).await?;
         }
         let committed = self.consumer.commit(Vec::new()).await;
-        for (&partition, &offset) in &self.next {
+        let ours = self.consumer.assignment();
+        for (&partition, &offset) in self.next.iter().filter(|(partition, _)| ours.contains(partition)) {
             self.consumer.seek(partition, offset).await?;
         }
         match committed {
