@@ -57,7 +57,7 @@ def is_one_of(name: str, kind: str) -> bool:
 
 
 def addresses(home: Home) -> dict[str, str]:
-    """Where each kind of service is: several brokers with commas between them."""
+    """Where each kind of service is: several of a kind with commas between them."""
     found: dict[str, str] = {}
     for service in services(home):
         for kind, address in service.listens():
