@@ -10,10 +10,12 @@
 //! - [`secret`]: secrets that the data directory keeps
 //! - [`restartable`]: a part that can be stopped and started again
 //! - [`health`]: whether it can do what it is there for
+//! - [`check`]: what a start would fail at
 //! - [`audit`], [`rebuild`]: what operators ask of a running node
 
 mod audit;
 mod background;
+pub mod check;
 mod health;
 mod maintenance;
 mod progress;

@@ -48,18 +48,20 @@ async fn cluster(config: &Config) -> anyhow::Result<Services> {
     let log = KafkaLog::open(kafka_options(config)?).await.context("kafka.brokers")?;
     let blobs = S3Packs::open(store.clone(), &s3, S3PackOptions::default()).await?;
     let hot = RedisHot::open(redis.clone(), RedisHotOptions::default()).await?;
-    let first_seen = RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
+    let first_seen =
+        RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
     let storage = Storage::shared(Arc::new(log), Arc::new(blobs), Arc::new(hot), Arc::new(first_seen));
-    let warehouse = format!("s3://{}/{}", s3.bucket, within(&s3.prefix, "warehouse"));
-    let shared = SharedTables { catalog: catalog_options(config)?, store, warehouse };
+    let shared = SharedTables { catalog: catalog_options(config)?, store, warehouse: warehouse(&s3) };
     let tables = Tables::open_shared(shared, TableOptions::default()).await.context("catalog.url")?;
     let search = Search::open(&config.data_dir.join("search"), SearchOptions::default()).await?;
     Ok(Services { storage, tables, search })
 }
 
-fn within(prefix: &str, name: &str) -> String {
-    let prefix = prefix.trim_matches('/');
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+/// Where the tables are.
+pub fn warehouse(s3: &S3Options) -> String {
+    let prefix = s3.prefix.trim_matches('/');
+    let within = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    format!("s3://{}/{within}warehouse", s3.bucket)
 }
 
 fn first_seen_window(config: &Config) -> Duration {

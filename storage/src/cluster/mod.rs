@@ -4,10 +4,12 @@
 //! - [`redis`]: the hot store and first-seen on Redis
 //! - [`packs`]: bodies in packs on S3
 //! - [`object_store`]: how S3 is reached
+//! - [`probe`]: whether a bucket can be used
 
 pub mod kafka;
 pub mod object_store;
 pub mod packs;
+pub mod probe;
 pub mod redis;
 
 pub use kafka::{KafkaLog, KafkaOptions, SaslOptions};

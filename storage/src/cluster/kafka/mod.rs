@@ -37,6 +37,7 @@ mod ends;
 mod member;
 mod membership;
 mod options;
+mod probe;
 mod read;
 mod retention;
 mod slots;
@@ -44,6 +45,7 @@ mod topics;
 mod transaction;
 
 pub use options::{KafkaOptions, SaslOptions, TRANSACTION_TIMEOUT};
+pub use probe::probe;
 
 /// How often a wait looks for the end of a partition.
 const WAIT_INTERVAL: Duration = Duration::from_millis(50);
