@@ -10,7 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::tables::catalog::{PointerCatalog, PostgresOptions, Sqlite};
+use crate::tables::catalog::{PointerCatalog, PostgresOptions, Rest, RestOptions, Sqlite};
 use crate::tables::storage::{Files, Objects};
 use crate::tables::{CatalogOptions, SharedTables, TableOptions, Tables};
 
@@ -20,6 +20,12 @@ pub(in crate::tables) enum Place {
     Local(TempDir),
     /// SQLite and objects in memory.
     Objects(TempDir, Arc<dyn ObjectStore>),
+    /// A namespace and a prefix of their own, behind this URL.
+    Rest {
+        url: String,
+        name: String,
+        store: Arc<dyn ObjectStore>,
+    },
     Shared {
         catalog: CatalogOptions,
         store: Arc<dyn ObjectStore>,
@@ -60,6 +66,11 @@ impl Place {
         Place::Shared { catalog, store: s3(), warehouse: format!("s3://millrace/{name}/warehouse") }
     }
 
+    pub(in crate::tables) fn rest() -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        Place::Rest { url: variable("MILLRACE_TEST_ICEBERG_REST"), name, store: s3() }
+    }
+
     pub(in crate::tables) async fn open(&self) -> Arc<Tables> {
         let opened = match self {
             Place::Local(dir) => Tables::open(dir.path(), options()).await,
@@ -68,6 +79,13 @@ impl Place {
                 let sqlite = Sqlite::open(&dir.path().join("catalog.db")).unwrap();
                 let catalog = Arc::new(PointerCatalog::new(sqlite, files.io()));
                 Tables::open_with(catalog, files, "s3://test/a/warehouse".to_owned(), options()).await
+            }
+            Place::Rest { url, name, store } => {
+                let location = format!("s3://millrace/{name}/warehouse");
+                let files = Files::Objects(Objects::of_location(&location, store.clone()).unwrap());
+                let options_of_rest = RestOptions { url: url.clone(), token: None, ca_file: None };
+                let catalog = Rest::open_namespace(options_of_rest, name).await.unwrap();
+                Tables::open_with(Arc::new(catalog), files, location, options()).await
             }
             Place::Shared { catalog, store, warehouse } => {
                 let (catalog, store, warehouse) = (catalog.clone(), store.clone(), warehouse.clone());
@@ -84,7 +102,7 @@ impl Place {
                 let files = std::fs::read_dir(location.strip_prefix("file://").unwrap()).unwrap();
                 files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
             }
-            Place::Objects(_, store) | Place::Shared { store, .. } => {
+            Place::Objects(_, store) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
                 let prefix = Path::parse(location.splitn(4, '/').nth(3).unwrap()).unwrap();
                 let found: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
                 found.iter().map(|meta| meta.location.filename().unwrap().to_owned()).collect()
@@ -96,7 +114,7 @@ impl Place {
     pub(in crate::tables) async fn size(&self, path: &str) -> u64 {
         match self {
             Place::Local(_) => std::fs::metadata(path).unwrap().len(),
-            Place::Objects(_, store) | Place::Shared { store, .. } => {
+            Place::Objects(_, store) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
                 store.head(&Path::parse(path).unwrap()).await.unwrap().size
             }
         }
