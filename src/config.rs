@@ -4,6 +4,7 @@
 //! every key with its default; a test holds it against this struct. What a file says and nobody understands ([`keys`])
 //! and numbers that nothing could work with ([`ranges`]) are refused.
 
+pub mod cluster;
 mod keys;
 mod ranges;
 
@@ -13,13 +14,33 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use confique::toml::FormatOptions;
 use confique::{Config as _, File, FileFormat};
+use serde::Deserialize;
+
+/// Where everything is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageKind {
+    Embedded,
+    Cluster,
+}
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, confique::Config)]
 pub struct Config {
-    /// Where everything is kept: log, bodies, tables, search index, certificates.
+    /// "embedded" keeps everything in the data directory of one process; "cluster" in the services that kafka, redis, s3
+    /// and catalog name below, shared by as many processes as there are.
+    #[config(env = "MILLRACE_STORAGE", default = "embedded")]
+    pub storage: StorageKind,
+
+    /// Where everything is kept: log, bodies, tables, search index, certificates. In a cluster each process has its own,
+    /// with certificates and what it has fetched; it may be thrown away.
     #[config(env = "MILLRACE_DATA_DIR", default = "./millrace-data")]
     pub data_dir: PathBuf,
+
+    /// Name of this process in a cluster: no two that run have the same, and each keeps its own over restarts. Without it,
+    /// that of the host with the process's number, which is a new one each time.
+    #[config(env = "MILLRACE_NODE_NAME")]
+    pub node_name: Option<String>,
 
     /// Free bytes on the disk of the data directory below which no mail is taken (SMTP answers 452). What has been
     /// taken needs them to be screened, landed and merged.
@@ -46,9 +67,29 @@ pub struct Config {
     #[config(nested)]
     pub landing: Landing,
 
-    /// The log of this process.
+    /// The log.
     #[config(nested)]
     pub log: Log,
+
+    /// The log of a cluster.
+    #[config(nested)]
+    pub kafka: cluster::Kafka,
+
+    /// Recent mail, sessions and first-seen of a cluster.
+    #[config(nested)]
+    pub redis: cluster::Redis,
+
+    /// Bodies, tables and search shards of a cluster.
+    #[config(nested)]
+    pub s3: cluster::S3,
+
+    /// The Iceberg catalog of a cluster.
+    #[config(nested)]
+    pub catalog: cluster::Catalog,
+
+    /// The stream processor of a cluster.
+    #[config(nested)]
+    pub arroyo: cluster::Arroyo,
 }
 
 #[derive(Clone, Debug, confique::Config)]
@@ -95,6 +136,11 @@ pub struct Http {
     /// The URL that clients reach us under, for the links in the JMAP session. Without it the request's Host is used.
     #[config(env = "MILLRACE_HTTP_BASE_URL")]
     pub base_url: Option<String>,
+
+    /// File with 32 bytes that seal the ids of uploads: the same for all processes that serve the API. Without it one is
+    /// made in the data directory.
+    #[config(env = "MILLRACE_HTTP_UPLOAD_KEY_FILE")]
+    pub upload_key_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, confique::Config)]

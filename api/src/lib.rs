@@ -7,6 +7,7 @@
 //! - [`jmap`]: requests, method calls, the objects
 //! - [`mime`]: the structure of stored messages, for the properties that need the body
 //! - [`download`], [`upload`], [`push`], [`snippet`]
+//! - [`status`]: alive, ready, metrics
 //! - [`error`]: the one place where errors become HTTP and JMAP errors
 //!
 //! Not here: what an account holds (`query`), who has an account (`directory`), where bodies are (`storage`).
@@ -24,11 +25,11 @@ mod serve;
 mod slots;
 mod snippet;
 mod stall;
+pub mod status;
 mod upload;
 
 use std::sync::Arc;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use millrace_directory::Directory;
 use millrace_query::mail::Mailboxes;
 use millrace_storage::BlobStore;
@@ -38,10 +39,8 @@ use tokio_util::sync::CancellationToken;
 pub use options::Options;
 pub use routes::router;
 pub use serve::{ServeOptions, serve};
+pub use status::Status;
 pub use upload::key::UploadKey;
-
-/// Says whether all parts of the process work, or what does not.
-pub type Readiness = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What the handlers share.
 pub struct Api {
@@ -56,8 +55,7 @@ pub struct Api {
     upload_slots: slots::Slots,
     /// A permit for each byte that uploads under way may hold.
     upload_memory: Arc<Semaphore>,
-    metrics: Option<PrometheusHandle>,
-    readiness: Readiness,
+    status: Arc<Status>,
     /// Push connections end when it is cancelled.
     shutdown: CancellationToken,
 }
@@ -81,24 +79,16 @@ impl Api {
             push_slots: slots::Slots::default(),
             upload_slots: slots::Slots::default(),
             upload_memory: Arc::new(Semaphore::new(options.max_upload_memory.max(options.max_size_upload))),
-            metrics: None,
-            readiness: Box::new(|| Ok(())),
+            status: Arc::default(),
             options,
             shutdown,
         }
     }
 
-    /// Serves these metrics at `/metrics`.
+    /// What `/healthz` and `/metrics` say.
     #[must_use]
-    pub fn with_metrics(mut self, metrics: PrometheusHandle) -> Self {
-        self.metrics = Some(metrics);
-        self
-    }
-
-    /// What `/healthz` asks.
-    #[must_use]
-    pub fn with_readiness(mut self, readiness: Readiness) -> Self {
-        self.readiness = readiness;
+    pub fn with_status(mut self, status: Arc<Status>) -> Self {
+        self.status = status;
         self
     }
 }

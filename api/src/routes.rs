@@ -6,13 +6,12 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::json;
 use tokio::time::timeout;
 
 use crate::Api;
@@ -22,6 +21,7 @@ use crate::error::{HttpError, RequestError};
 use crate::jmap::{dispatch, request, session};
 use crate::push::event_source::event_source;
 use crate::push::websocket::websocket;
+use crate::status;
 use crate::upload::upload;
 
 /// All of the API, to be served by [`crate::serve`].
@@ -38,8 +38,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/jmap/eventsource", get(event_source))
         .route("/jmap/ws", get(websocket))
         .route("/auth/token", post(token::open).delete(token::close))
-        .route("/healthz", get(health))
-        .route("/metrics", get(metrics_text))
+        .merge(status::router(api.status.clone()).with_state(()))
         .fallback(|| async { HttpError::NotFound })
         .layer(middleware::from_fn(secure))
         .with_state(api)
@@ -114,20 +113,4 @@ async fn read_body(api: &Api, body: Body) -> Result<Bytes, HttpError> {
         Err(error) if error.is::<LengthLimitError>() => Err(RequestError::Limit("maxSizeRequest", most).into()),
         Err(error) => Err(HttpError::BadRequest(format!("the body could not be read: {error}"))),
     }
-}
-
-/// 200 when all parts say that they work, else 503 and why.
-async fn health(State(api): State<Arc<Api>>) -> Response {
-    match (api.readiness)() {
-        Ok(()) => Json(json!({ "status": "ok" })).into_response(),
-        Err(why) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unready", "detail": why }))).into_response()
-        }
-    }
-}
-
-async fn metrics_text(State(api): State<Arc<Api>>) -> Result<Response, HttpError> {
-    let handle = api.metrics.as_ref().ok_or(HttpError::NotFound)?;
-    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    Ok((content_type, handle.render()).into_response())
 }

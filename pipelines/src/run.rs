@@ -126,8 +126,8 @@ impl Worker {
             match self.batch(member.as_mut(), &mut processor, &mut limit).await {
                 Ok(()) => backoff = Backoff::default(),
                 Err(hindrance) => {
-                    let is_rewound = member.rewind().await.is_ok();
-                    if !is_rewound || matches!(hindrance, Hindrance::Log(LogError::Fenced { .. })) {
+                    // A member that was fenced is still one: leaving would move everybody's partitions.
+                    if member.rewind().await.is_err() {
                         consumer = None;
                     }
                     self.wait_out(&mut backoff, hindrance).await?;

@@ -36,7 +36,7 @@ pub fn variable(key: &str) -> String {
 }
 
 fn ranges(config: &Config) -> Vec<Range> {
-    let Config { smtp, screening, pipelines, landing, log, .. } = config;
+    let Config { smtp, screening, pipelines, landing, log, kafka, .. } = config;
     let range = |key, value, least, most| Range { key, value, least, most: Some(most) };
     vec![
         Range { key: "min_free_bytes", value: config.min_free_bytes, least: MIB, most: None },
@@ -54,6 +54,9 @@ fn ranges(config: &Config) -> Vec<Range> {
         range("log.partitions", u64::from(log.partitions), 1, 256),
         range("log.retention_hours", log.retention_hours, 1, 10 * 365 * DAY_HOURS),
         Range { key: "log.retention_bytes", value: log.retention_bytes, least: MIB, most: None },
+        range("kafka.replication_factor", u64::from(kafka.replication_factor), 1, 15),
+        // Brokers allow 6 s at least by default (group.min.session.timeout.ms).
+        range("kafka.session_timeout_s", kafka.session_timeout_s, 6, 300),
     ]
 }
 

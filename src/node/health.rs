@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_schemas::Topic;
-use millrace_storage::{HotStore, Log};
+use millrace_storage::{BlobError, BodyRef};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,8 +14,14 @@ use super::{Node, Role};
 /// How old a verdict may be.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// The same where services have to be asked.
+const CLUSTER_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How long the log may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A name that no pack has.
+const NO_PACK: &str = "1970-01-01/00000000000000000000000000.pack";
 
 /// The verdict, formed again and again.
 pub struct Health(Mutex<Result<(), String>>);
@@ -49,7 +55,7 @@ impl Health {
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(if node.is_in_cluster() { CLUSTER_INTERVAL } else { INTERVAL }) => {}
             }
         }
     }
@@ -68,6 +74,15 @@ impl Node {
                 ));
             }
         }
+        self.check_hot(starts).await?;
+        self.check_services().await
+    }
+
+    /// Whether all mail that was shown before is shown again. Only those that land or show mail depend on it.
+    async fn check_hot(&self, starts: &[u64]) -> Result<(), String> {
+        if self.is_in_cluster() && !self.runs(Role::Api) && !self.runs(Role::Lander) {
+            return Ok(());
+        }
         for (partition, start) in (0..).zip(starts) {
             let applied_to = self.storage.hot.applied_to(partition).await.map_err(|error| error.to_string())?;
             match applied_to {
@@ -79,11 +94,31 @@ impl Node {
                 None => return Err(format!("the lander has not begun on partition {partition}")),
             }
         }
+        Ok(())
+    }
+
+    /// Whether log and bodies answer.
+    async fn check_services(&self) -> Result<(), String> {
+        let silent = |what: &str| format!("{what} has not answered for {} s", PATIENCE.as_secs());
+        if self.is_in_cluster() {
+            let bounds = self.storage.log.bounds(Topic::Directory, 0);
+            match tokio::time::timeout(PATIENCE, bounds).await {
+                Ok(bounds) => bounds.map_err(|error| error.to_string())?,
+                Err(_) => return Err(silent("the log")),
+            };
+            // There is no such body: a store that says so is well.
+            let nowhere = BodyRef { pack: NO_PACK.to_owned(), offset: 0, length: 1 };
+            match tokio::time::timeout(PATIENCE, self.storage.blobs.get(&nowhere)).await {
+                Ok(Err(BlobError::Unavailable(reason))) => return Err(format!("bodies cannot be read: {reason}")),
+                Ok(_) => {}
+                Err(_) => return Err(silent("the store of bodies")),
+            }
+        }
         // No records: nothing is written, and yet it goes the way that all records go.
         match tokio::time::timeout(PATIENCE, self.storage.log.append(Vec::new())).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the log has not answered for {} s", PATIENCE.as_secs())),
+            Err(_) => Err(silent("the log")),
         }
     }
 }

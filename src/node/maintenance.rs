@@ -2,15 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millrace_storage::embedded::EmbeddedStorage;
-use millrace_storage::{FirstSeen, Log};
+use millrace_storage::Storage;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until `shutdown`. What fails is tried again at the next turn.
-pub async fn run(storage: EmbeddedStorage, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(storage: Storage, shutdown: CancellationToken) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),

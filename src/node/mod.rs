@@ -1,8 +1,10 @@
-//! The parts put together in one process, on embedded storage.
+//! The parts put together in one process.
 //!
 //! - [`role`]: what can run, and how each is started
 //! - [`recipients`]: the directory and quotas, as reception asks for them
 //! - [`background`]: threads that give way to reception and reading
+//! - [`services`]: what all of it stands on: a data directory, or what a cluster shares
+//! - [`status`]: health and metrics over HTTP
 //! - [`maintenance`]: retention and the like
 //! - [`progress`]: how far screening and landing have come, and waiting for them
 //! - [`secret`]: secrets that the data directory keeps
@@ -20,6 +22,8 @@ mod recipients;
 mod restartable;
 mod role;
 mod secret;
+mod services;
+mod status;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -29,21 +33,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_directory::Directory;
-use millrace_query::mail::{FreshMail, Mailboxes, Search, SearchOptions};
+use millrace_query::mail::{FreshMail, Mailboxes, Search};
 use millrace_query::sql::{SqlEngine, SqlOptions};
-use millrace_query::tables::{TableOptions, Tables};
-use millrace_storage::embedded::EmbeddedStorage;
+use millrace_query::tables::Tables;
+use millrace_storage::Storage;
 use millrace_udfs::Stages;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, StorageKind};
 use background::Background;
 use restartable::Restartable;
 
 pub use role::Role;
+use services::Services;
 
 /// How long the parts may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
@@ -51,7 +56,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 /// A running Millrace.
 pub struct Node {
     pub config: Config,
-    pub storage: EmbeddedStorage,
+    pub storage: Storage,
     pub directory: Arc<Directory>,
     pub tables: Arc<Tables>,
     pub mailboxes: Arc<Mailboxes>,
@@ -82,19 +87,17 @@ impl Node {
     /// # Errors
     /// What cannot be opened, and what to do about it.
     pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
-        let is_new = !config.data_dir.join("log").exists();
+        let is_new = config.storage == StorageKind::Embedded && !config.data_dir.join("log").exists();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).with_context(|| {
             format!("{} cannot be made; choose another directory with --data", config.data_dir.display())
         })?;
-        let storage = EmbeddedStorage::open(&config.data_dir, role::storage_options(&config))?;
+        let Services { storage, tables, search } = services::open(&config).await?;
         let directory = Directory::open(storage.log.clone()).await?;
         if is_new {
             directory.add_domain("millrace.test").await?;
         }
-        let tables = Tables::open(&config.data_dir, TableOptions::default()).await?;
         let stages = Arc::new(Stages::new(role::stage_options(&config, &storage)?)?);
         let background = Background::start()?;
-        let search = Search::open(&config.data_dir.join("search"), SearchOptions::default()).await?;
         let (log, hot) = (storage.log.clone(), storage.hot.clone());
         let mailboxes =
             Arc::new(Mailboxes::new(log.clone(), hot.clone(), tables.clone(), search.clone(), Default::default()));
@@ -137,6 +140,16 @@ impl Node {
         for role in roles {
             addresses.extend(role.start(self).await?);
         }
+        if self.is_in_cluster() && !roles.is_empty() && !self.runs(Role::Api) {
+            addresses.push(status::serve(self).await?);
+        }
+        self.spawn("tables", {
+            let (tables, shutdown) = (self.tables.clone(), self.workers.clone());
+            async move {
+                tables.follow(shutdown).await;
+                Ok(())
+            }
+        });
         self.spawn("directory", {
             let (directory, shutdown) = (self.directory.clone(), self.workers.clone());
             async move {
@@ -202,6 +215,11 @@ impl Node {
         tokio::time::timeout(STOP_TIMEOUT, end).await.context("some parts did not end in time")?
     }
 
+    /// Whether storage is shared with other processes.
+    pub fn is_in_cluster(&self) -> bool {
+        self.config.storage == StorageKind::Cluster
+    }
+
     /// Whether a role runs here.
     pub fn runs(&self, role: Role) -> bool {
         self.roles.get().is_some_and(|roles| roles.contains(&role))
@@ -212,6 +230,10 @@ impl Node {
     /// # Errors
     /// Which are missing, and how to start them.
     pub fn require(&self, needed: &[Role]) -> anyhow::Result<()> {
+        // Other processes of a cluster run them.
+        if self.is_in_cluster() {
+            return Ok(());
+        }
         let missing: Vec<_> = needed.iter().filter(|role| !self.runs(**role)).map(Role::to_string).collect();
         if missing.is_empty() {
             return Ok(());

@@ -23,18 +23,18 @@ impl Node {
     /// When no lander runs here, or it does not begin in time.
     pub async fn begun(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
-            self.lander.is_running().await,
+            self.is_in_cluster() || self.lander.is_running().await,
             "this node runs no lander, and cannot tell what has not landed; ask a node that runs `lander` or `up`"
         );
         let begun = async {
             for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
-                while self.storage.hot.applied_to(partition).await?.is_none() {
+                while !matches!(self.storage.hot.applied_to(partition).await, Ok(Some(_))) {
                     sleep(POLL).await;
                 }
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(START_TIMEOUT, begun).await.context("the lander does not begin; see the node's log")?
+        tokio::time::timeout(START_TIMEOUT, begun).await.context("no lander has begun on all partitions; see the log of the node, or of the landers")?
     }
 
     /// Receptions that screening has not processed, and changes that are not visible yet.

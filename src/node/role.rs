@@ -7,23 +7,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use millrace_api::{Api, Options, ServeOptions, UploadKey};
 use millrace_query::mail::search::Indexer;
 use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
 use millrace_query::tables::{Table, Tables};
 use millrace_schemas::Topic;
 use millrace_smtp::{Reception, ReceptionOptions, tls};
-use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
+use millrace_storage::Storage;
+use millrace_storage::embedded::StorageOptions;
 use millrace_udfs::{Dns, StageOptions};
 use tokio::net::TcpListener;
 
 use super::Node;
 use super::background::Background;
-use super::health::Health;
 use super::recipients::LocalRecipients;
 use super::restartable::Restartable;
-use super::secret;
+use super::{secret, status};
 use crate::config::Config;
 
 /// Name of the pipeline that screens receptions, which is its consumer group.
@@ -64,7 +63,7 @@ impl fmt::Display for Role {
     }
 }
 
-async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+pub async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("{what} cannot listen on {address}; choose another address with --{what}, or port 0 for a free one")
     })?;
@@ -83,7 +82,7 @@ async fn reception(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr
     options.tls = Some(certificate(&node.config)?);
     let recipients = LocalRecipients {
         directory: node.directory.clone(),
-        mailboxes: node.runs(Role::Lander).then(|| node.mailboxes.clone()),
+        mailboxes: node.require(&[Role::Lander]).is_ok().then(|| node.mailboxes.clone()),
         server_name: smtp.server_name.clone(),
     };
     let (log, blobs) = (node.storage.log.clone(), node.storage.blobs.clone());
@@ -139,7 +138,7 @@ async fn lander(node: &Arc<Node>) -> anyhow::Result<()> {
 /// The lander of `mailbox.changes`.
 pub fn mail_lander(
     config: &Config,
-    storage: &EmbeddedStorage,
+    storage: &Storage,
     tables: &Arc<Tables>,
     background: &Background,
 ) -> Restartable {
@@ -154,7 +153,7 @@ pub fn mail_lander(
 
 /// The only writer of the search index.
 pub fn indexer(
-    storage: &EmbeddedStorage,
+    storage: &Storage,
     tables: &Arc<Tables>,
     search: &Arc<Search>,
     background: &Background,
@@ -170,28 +169,19 @@ pub fn indexer(
 async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     let http = &node.config.http;
     let (listener, address) = listen("http", http.listen).await?;
-    let upload_key = UploadKey::from(secret::load_or_make(&node.config.data_dir.join("keys/upload.key"))?);
+    let key_file = http.upload_key_file.clone().unwrap_or_else(|| node.config.data_dir.join("keys/upload.key"));
+    let upload_key = UploadKey::from(secret::load_or_make(&key_file)?);
     let public_url = http.base_url.clone().unwrap_or_default();
     let options = Options { public_url, upload_key, ..Options::default() };
     let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
-    let health = Arc::new(Health::default());
-    node.spawn("health", health.clone().watch(node.clone(), node.edges.clone()));
     let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone())
-        .with_metrics(metrics()?)
-        .with_readiness(Box::new(move || health.verdict()));
+        .with_status(status::status(node)?);
     let (router, shutdown) = (millrace_api::router(Arc::new(api)), node.edges.clone());
     node.spawn("api", async move {
         millrace_api::serve(listener, router, ServeOptions::default(), shutdown).await;
         Ok(())
     });
     Ok(("http", address))
-}
-
-/// Collects the metrics of this process, latencies as histograms in seconds.
-fn metrics() -> anyhow::Result<PrometheusHandle> {
-    const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?;
-    Ok(builder.install_recorder()?)
 }
 
 /// The reserve on disk, the log's topics, retention and the window of first-seen, as configured.
@@ -210,7 +200,7 @@ pub fn storage_options(config: &Config) -> StorageOptions {
 }
 
 /// The stage functions over this node's storage.
-pub fn stage_options(config: &Config, storage: &EmbeddedStorage) -> anyhow::Result<StageOptions> {
+pub fn stage_options(config: &Config, storage: &Storage) -> anyhow::Result<StageOptions> {
     let dns = match config.screening.dns.as_str() {
         "system" => Dns::System,
         "off" => Dns::Off,

@@ -11,13 +11,18 @@
 //! and tables (`query`).
 
 pub mod blob;
+pub mod cluster;
 pub mod conformance;
 pub mod embedded;
 pub mod first_seen;
 pub mod hot;
 pub mod log;
+mod secret;
+mod storage;
 
 pub use blob::{BlobError, BlobStore, BodyRef};
 pub use first_seen::{Claim, FirstSeen};
 pub use hot::{HotRow, HotStore, HotTail};
 pub use log::{Consumer, Log, LogError, NewRecord, Position, Record};
+pub use secret::Secret;
+pub use storage::Storage;

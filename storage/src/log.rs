@@ -91,15 +91,16 @@ pub trait Log: Send + Sync {
 /// A member of a consumer group. Positions move only by [`Consumer::commit`]; a call that fails polls nothing.
 #[async_trait]
 pub trait Consumer: Send {
-    /// Partitions that are ours now.
+    /// Partitions that are ours, as of the last call. Those that come to a member while it polls give their first record
+    /// to a later poll: the one that finds them returns nothing, so that they can be sought first.
     fn assignment(&self) -> Vec<u32>;
 
     /// Sets where the next poll of a partition of ours reads, for positions that are kept elsewhere.
     async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError>;
 
     /// Waits up to `timeout` for records of our partitions that have not been polled since the last commit, seek or
-    /// rewind; at most `max_records`, those of one partition in order and without gaps. Empty on timeout. Starts at
-    /// the committed position, or at the first record.
+    /// rewind; at most `max_records`, those of one partition in order and without gaps. Empty on timeout, and at once when
+    /// partitions came or went. Starts at the committed position, or at the first record.
     async fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Vec<Record>, LogError>;
 
     /// Appends `outputs` and moves the group to behind everything polled (a partition that was sought and not polled

@@ -75,8 +75,9 @@ impl EventLander {
     /// What failed while stopping; before that, failures are logged and tried again.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), LandError> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut consumer = None;
         loop {
-            let result = self.session(&shutdown).await;
+            let result = self.session(&mut consumer, &shutdown).await;
             if shutdown.is_cancelled() {
                 return result;
             }
@@ -92,18 +93,28 @@ impl EventLander {
         }
     }
 
-    /// From a start to a shutdown or a failure.
-    async fn session(&self, shutdown: &CancellationToken) -> Result<(), LandError> {
-        let topic = self.table.topic();
-        let mut consumer = self.log.subscribe(&format!("lander.{}", self.table), topic).await?;
-        self.tables.refresh(self.table).await?;
-        let landed = self.tables.positions(self.table);
+    /// From a start to a shutdown, a failure or a change of partitions. The membership outlives it: leaving the group would
+    /// move everybody's partitions.
+    async fn session(
+        &self,
+        consumer: &mut Option<Box<dyn Consumer>>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LandError> {
+        let consumer = match consumer {
+            Some(consumer) => consumer,
+            None => consumer.insert(self.log.subscribe(&format!("lander.{}", self.table), self.table.topic()).await?),
+        };
+        while consumer.assignment().is_empty() && !shutdown.is_cancelled() {
+            consumer.poll(1, POLL).await?;
+            consumer.rewind().await?;
+        }
+        let landed = self.tables.resume(self.table).await?;
         let assigned = consumer.assignment();
         for &partition in &assigned {
             consumer.seek(partition, landed.get(&partition).copied().unwrap_or(0)).await?;
         }
         while !shutdown.is_cancelled() && consumer.assignment() == assigned {
-            let gathered = self.gather(consumer.as_mut(), shutdown).await?;
+            let gathered = self.gather(consumer.as_mut(), &assigned, shutdown).await?;
             if gathered.rows > 0 {
                 self.land(&gathered).await?;
                 consumer.commit(Vec::new()).await?;
@@ -112,13 +123,18 @@ impl EventLander {
         Ok(())
     }
 
-    /// Polls until the interval has passed, enough has gathered, or a shutdown.
-    async fn gather(&self, consumer: &mut dyn Consumer, shutdown: &CancellationToken) -> Result<Gathered, LandError> {
+    /// Polls until the interval has passed, enough has gathered, partitions come or go, or a shutdown.
+    async fn gather(
+        &self,
+        consumer: &mut dyn Consumer,
+        assigned: &[u32],
+        shutdown: &CancellationToken,
+    ) -> Result<Gathered, LandError> {
         let deadline = Instant::now() + self.options.interval;
         let mut gathered = Gathered::default();
         while gathered.rows < self.options.max_rows && gathered.bytes < self.options.max_bytes {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || shutdown.is_cancelled() {
+            if left.is_zero() || shutdown.is_cancelled() || consumer.assignment() != assigned {
                 break;
             }
             let records = consumer.poll(1_000, left.min(POLL)).await?;

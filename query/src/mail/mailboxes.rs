@@ -112,7 +112,7 @@ impl Mailboxes {
         let partition = shared.partition(account_id);
         let account: Arc<str> = account_id.into();
         let mut found = Vec::with_capacity(email_ids.len());
-        let mut stored = Vec::new();
+        let (mut stored, mut landed_to) = (Vec::new(), 0);
         for version in email_ids.iter().filter_map(|email_id| view.get(email_id)) {
             if let Some(facts) = shared.facts.get(&account, &version.email_id) {
                 found.push(facts);
@@ -121,11 +121,15 @@ impl Mailboxes {
             let hot = merged::newest_hot(shared.hot.as_ref(), partition, account_id, &version.email_id).await?;
             match hot.and_then(|version| version.facts.clone()) {
                 Some(facts) => found.push(facts),
-                None => stored.push((version.received_at_us, version.email_id.to_string())),
+                None => {
+                    landed_to = landed_to.max(version.created_seq + 1);
+                    stored.push((version.received_at_us, version.email_id.to_string()));
+                }
             }
         }
-        // Taken after the look into the hot store: what that no longer had is in it.
-        let snapshot = shared.tables.snapshot(Table::Emails);
+        // What the hot store no longer had has landed, in some process.
+        let snapshot = shared.tables.snapshot_reaching(Table::Emails, partition, landed_to).await;
+        let snapshot = snapshot.map_err(StoredError::from)?;
         for facts in stored::facts(&snapshot, account_id, &stored).await? {
             shared.facts.put(&account, &facts);
             found.push(facts);

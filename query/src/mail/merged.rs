@@ -1,6 +1,7 @@
 //! An account's versions from tables and hot store together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_storage::HotStore;
 use millrace_storage::hot::HotError;
@@ -10,7 +11,9 @@ use super::version::{BadVersion, EmailVersion};
 use crate::tables::{Table, Tables};
 
 /// Landings between the two looks; each takes tens of milliseconds, so a second one in a row is rare.
-const ATTEMPTS: usize = 10;
+const ATTEMPTS: u32 = 10;
+/// Before the third look and the following ones, each time twice as long.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why an account cannot be read now.
 #[derive(Debug, thiserror::Error)]
@@ -33,20 +36,26 @@ pub(crate) struct Merged {
     pub(crate) known_to: u64,
 }
 
-/// Reads the tables, then what came after from the hot store; a landing in between, after which the hot store no longer
-/// holds what this snapshot lacks, means reading the newer snapshot.
+/// Reads the tables, then what came after from the hot store. When the hot store no longer holds what the snapshot lacks,
+/// somebody has landed it, here or in another process: then there is a newer snapshot, which is read instead.
 pub(crate) async fn load(
     tables: &Tables,
     hot: &dyn HotStore,
     partition: u32,
     account_id: &str,
 ) -> Result<Merged, MergeError> {
-    for _ in 0..ATTEMPTS {
-        let snapshot = tables.snapshot(Table::EmailState);
+    let mut held_from = 0;
+    for attempt in 0..ATTEMPTS {
+        if attempt > 1 {
+            tokio::time::sleep(PAUSE * (1 << (attempt - 2))).await;
+        }
+        let snapshot = tables.snapshot_reaching(Table::EmailState, partition, held_from).await;
+        let snapshot = snapshot.map_err(StoredError::from)?;
         let landed_to = snapshot.positions().get(&partition).copied().unwrap_or(0);
         let mut versions = account_versions(&snapshot, account_id).await?;
         let tail = hot.tail(partition, account_id, landed_to).await?;
         if tail.held_from > landed_to {
+            held_from = tail.held_from;
             continue;
         }
         for row in &tail.rows {

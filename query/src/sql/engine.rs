@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use millrace_storage::Log;
 
 use super::fresh::{FreshRows, Sources};
-use super::provider::WholeTable;
+use super::provider::{WholeTable, register_store};
 use crate::tables::{Table, Tables};
 
 const VIEWS: &str = include_str!("views.sql");
@@ -73,6 +73,7 @@ impl SqlEngine {
     ) -> Result<Self, SqlError> {
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(options.memory_bytes, 1.0).build_arc();
         let runtime = runtime.map_err(|error| SqlError::Execution(error.to_string()))?;
+        register_store(&runtime, tables.files()).map_err(execution)?;
         let sources = Sources { tables, log, mail, limit_bytes: options.memory_bytes / 2 };
         Ok(Self { sources, runtime, options })
     }

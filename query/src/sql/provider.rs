@@ -17,6 +17,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
@@ -27,7 +28,7 @@ use tokio::sync::OnceCell;
 
 use super::fresh::{Sources, Whole};
 use super::prune::Pruner;
-use crate::tables::{DataFileRef, Table, arrow_schema};
+use crate::tables::{DataFileRef, Files, Table, arrow_schema};
 
 pub(super) struct WholeTable {
     table: Table,
@@ -64,7 +65,7 @@ impl WholeTable {
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let url = ObjectStoreUrl::local_filesystem();
+        let url = store_url(self.sources.tables.files())?;
         let store = session.runtime_env().object_store(&url)?;
         let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
         let mut source = ParquetSource::new(self.schema.clone())
@@ -109,7 +110,8 @@ impl TableProvider for WholeTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let whole = self.whole().await?;
         let pruner = Pruner::new(&whole.snapshot, filters);
-        let files = whole.snapshot.files().filter(|file| pruner.keeps(file)).map(|file| partitioned_file(file));
+        let kept = whole.snapshot.files().filter(|file| pruner.keeps(file));
+        let files = kept.map(|file| partitioned_file(self.sources.tables.files(), file));
         let files = files.collect::<DataFusionResult<Vec<_>>>()?;
         let fresh = MemorySourceConfig::try_new_exec(
             std::slice::from_ref(&whole.fresh),
@@ -127,8 +129,27 @@ impl TableProvider for WholeTable {
     }
 }
 
-fn partitioned_file(file: &DataFileRef) -> DataFusionResult<PartitionedFile> {
-    let location = Path::from_absolute_path(file.path.as_ref());
+/// Where DataFusion finds the files of tables.
+fn store_url(files: &Files) -> DataFusionResult<ObjectStoreUrl> {
+    match files {
+        Files::Local => Ok(ObjectStoreUrl::local_filesystem()),
+        Files::Objects(objects) => ObjectStoreUrl::parse(objects.url()),
+    }
+}
+
+/// Tells DataFusion of the bucket, when the files of tables are in one.
+pub(super) fn register_store(runtime: &RuntimeEnv, files: &Files) -> DataFusionResult<()> {
+    if let Files::Objects(objects) = files {
+        runtime.register_object_store(store_url(files)?.as_ref(), objects.store.clone());
+    }
+    Ok(())
+}
+
+fn partitioned_file(files: &Files, file: &DataFileRef) -> DataFusionResult<PartitionedFile> {
+    let location = match files {
+        Files::Local => Path::from_absolute_path(file.path.as_ref()),
+        Files::Objects(_) => Path::parse(file.path.as_ref()),
+    };
     let location = location.map_err(|error| DataFusionError::External(Box::new(error)))?;
     // Files never change, so that when they were last modified is no question.
     let last_modified = Default::default();

@@ -1,21 +1,20 @@
 //! Data files to a snapshot. The cost of a commit depends on what is new: older manifests are named again, not read.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use iceberg::MetadataLocation;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, MAIN_BRANCH, ManifestFile, ManifestListWriter, ManifestWriterBuilder, Operation, Snapshot,
-    SnapshotSummaryCollector, Summary, TableMetadata,
+    DataFile, ManifestFile, ManifestListWriter, ManifestWriterBuilder, Operation, Snapshot, SnapshotSummaryCollector,
+    Summary, TableMetadata,
 };
 use uuid::Uuid;
 
 use super::TableError;
 use super::positions::{self, Positions};
-use super::state::{TableState, loaded};
+use super::state::{LoadedManifest, TableState};
+use super::storage::Files;
 
 /// Totals that each summary derives from its parent's and from what was added.
 const TOTALS: [(&str, &str); 3] = [
@@ -26,12 +25,12 @@ const TOTALS: [(&str, &str); 3] = [
 /// Totals of what appends never add.
 const ZEROES: [&str; 3] = ["total-delete-files", "total-position-deletes", "total-equality-deletes"];
 
-/// A commit but for the swap.
+/// A commit but for the catalog.
 pub(super) struct Prepared {
-    /// What holds once the catalog names its metadata.
-    pub(super) next: TableState,
-    /// Older metadata files, which nothing names any more after that.
-    pub(super) expired: Vec<String>,
+    pub(super) snapshot: Snapshot,
+    /// What the snapshot holds.
+    pub(super) manifests: Vec<Arc<LoadedManifest>>,
+    pub(super) positions: Positions,
 }
 
 /// Files to append, with the manifest that names them; made once, whatever number of attempts the commit takes.
@@ -70,8 +69,19 @@ impl Append {
         Ok(Self { id, snapshot_id, files, manifest, positions })
     }
 
-    /// Writes manifest list and metadata of the snapshot that follows `state`: everything but the swap.
-    pub(super) async fn onto(&self, state: &TableState, io: &FileIO, attempt: u32) -> Result<Prepared, TableError> {
+    /// The same in every attempt, so that a snapshot that was committed unheard is recognised.
+    pub(super) fn snapshot_id(&self) -> i64 {
+        self.snapshot_id
+    }
+
+    /// Writes the manifest list of the snapshot that follows `state`: everything but what the catalog does.
+    pub(super) async fn onto(
+        &self,
+        state: &TableState,
+        files: &Files,
+        io: &FileIO,
+        attempt: u32,
+    ) -> Result<Prepared, TableError> {
         let metadata = &state.metadata;
         let sequence_number = metadata.next_sequence_number();
         let parent = metadata.current_snapshot_id();
@@ -80,7 +90,7 @@ impl Append {
 
         let id = self.id;
         let list = format!("{}/metadata/snap-{}-{attempt}-{id}.avro", metadata.location(), self.snapshot_id);
-        let manifests = self.manifests(state, sequence_number);
+        let manifests = self.manifests(state, files, sequence_number)?;
         let output = io.new_output(&list)?.writer().await?;
         let mut writer = ManifestListWriter::v2(output, self.snapshot_id, parent, sequence_number);
         // The new manifest goes in without its sequence number, which the writer assigns.
@@ -97,25 +107,23 @@ impl Append {
             .with_schema_id(metadata.current_schema_id())
             .with_summary(self.summary(state, &positions))
             .build();
-        let builder = metadata.as_ref().clone().into_builder(Some(state.metadata_location.clone()));
-        let next = builder.set_branch_snapshot(snapshot, MAIN_BRANCH)?.build()?;
-        let expired = next.expired_metadata_logs.iter().map(|log| log.metadata_file.clone()).collect();
-        let next = next.metadata;
-        let location =
-            MetadataLocation::from_str(&state.metadata_location)?.with_next_version().with_new_metadata(&next);
-        next.write_to(io, &location).await?;
-        let metadata_location = location.to_string();
-        let next = TableState { table: state.table, metadata: Arc::new(next), metadata_location, manifests, positions };
-        Ok(Prepared { next, expired })
+        Ok(Prepared { snapshot, manifests, positions })
     }
 
-    fn manifests(&self, state: &TableState, sequence_number: i64) -> Vec<Arc<super::state::LoadedManifest>> {
-        let new = self.manifest.clone().map(|mut manifest| {
+    fn manifests(
+        &self,
+        state: &TableState,
+        files: &Files,
+        sequence_number: i64,
+    ) -> Result<Vec<Arc<LoadedManifest>>, TableError> {
+        let mut manifests = Vec::with_capacity(state.manifests.len() + 1);
+        if let Some(mut manifest) = self.manifest.clone() {
             manifest.sequence_number = sequence_number;
             manifest.min_sequence_number = sequence_number;
-            Arc::new(loaded(manifest, &self.files))
-        });
-        new.into_iter().chain(state.manifests.iter().cloned()).collect()
+            manifests.push(Arc::new(LoadedManifest::of_new(manifest, files, &self.files)?));
+        }
+        manifests.extend(state.manifests.iter().cloned());
+        Ok(manifests)
     }
 
     fn summary(&self, state: &TableState, positions: &Positions) -> Summary {

@@ -1,6 +1,8 @@
 //! What can go wrong with a table.
 
 use super::Table;
+use super::catalog::CatalogError;
+use super::storage::Elsewhere;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -26,8 +28,10 @@ pub enum TableError {
     /// The table holds what this version does not read, such as delete files of another engine.
     #[error("{table}: {message}")]
     Unsupported { table: Table, message: String },
-    #[error("the catalog cannot be used: {0}; check the disk, and that catalog.db belongs to this data directory")]
-    Catalog(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Elsewhere(#[from] Elsewhere),
     #[error("Iceberg: {0}")]
     Iceberg(#[from] Box<iceberg::Error>),
     #[error("Arrow: {0}")]
@@ -36,6 +40,9 @@ pub enum TableError {
     Parquet(#[from] parquet::errors::ParquetError),
     #[error("{path}: {source}")]
     File { path: String, source: std::io::Error },
+    /// A file in the bucket.
+    #[error("{path}: {source}")]
+    Object { path: String, source: object_store::Error },
     /// A task was cancelled or panicked.
     #[error("a background task ended early: {0}")]
     Task(#[from] tokio::task::JoinError),

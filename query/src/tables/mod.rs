@@ -7,24 +7,40 @@
 //! - [`schema`]: columns, partitioning and sort order of each
 //! - [`batch`]: records of the log as rows of a table
 //! - [`positions`]: how far the log has landed, kept in every snapshot
-//! - [`storage`]: files that are durable before they are named
-//! - [`catalog`]: which metadata file is a table's current one (SQLite)
+//! - [`storage`]: files that are durable before they are named: on a disk, or in a bucket
+//! - [`catalog`]: what a table's current metadata is: SQLite, PostgreSQL
 //! - [`write`]: rows to Parquet files
 //! - [`commit`]: files to a snapshot
+//! - [`attempts`]: a snapshot into the table, against all others who commit
 //! - [`state`]: one snapshot as it is held in memory
+//! - [`backend`]: a catalog and the files that it names
+//! - [`slot`]: what a process knows of one table
 //! - [`open`]: [`Tables`], which puts these together
-//! - [`read`], [`footers`], [`runs`]: the rows of one account, straight from Parquet
+//! - [`follow`]: readers that see what other processes commit
+//! - [`read`], [`account`], [`select`], [`scan`]: rows straight from Parquet
+//! - [`data`], [`object_reads`]: the bytes of a file, from a disk or a bucket
+//! - [`footers`], [`runs`], [`bounded`]: what is kept in memory of files
 
+mod account;
+mod attempts;
+mod backend;
 mod batch;
+mod bounded;
 mod catalog;
 mod commit;
+mod data;
 mod error;
+mod follow;
 mod footers;
+mod object_reads;
 mod open;
 mod positions;
 mod read;
 mod runs;
+mod scan;
 mod schema;
+mod select;
+mod slot;
 mod state;
 mod storage;
 mod table;
@@ -36,8 +52,9 @@ pub(crate) mod testing;
 mod tests;
 
 pub use batch::event_batch;
+pub use catalog::{CatalogError, CatalogOptions, PostgresOptions, Secret};
 pub use error::TableError;
-pub use open::{TableOptions, Tables};
+pub use open::{SharedTables, TableOptions, Tables};
 pub use positions::Positions;
 pub use read::TableSnapshot;
 pub use schema::arrow_schema;
@@ -45,3 +62,4 @@ pub use table::Table;
 
 pub(crate) use batch::conform;
 pub(crate) use state::DataFileRef;
+pub(crate) use storage::Files;

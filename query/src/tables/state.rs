@@ -3,20 +3,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use iceberg::io::FileIO;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::spec::{
     DataFile, Datum, FormatVersion, ManifestContentType, ManifestFile, ManifestList, PrimitiveLiteral, Struct,
     TableMetadata, TableMetadataRef,
 };
 
+use super::backend::Backend;
+use super::catalog::Current;
 use super::positions::{self, Positions};
-use super::storage::local_path;
+use super::storage::{Elsewhere, Files};
 use super::{Table, TableError};
+
+/// Manifests read at a time.
+const CONCURRENT_READS: usize = 16;
 
 /// A data file of a snapshot.
 #[derive(Debug)]
 pub(crate) struct DataFileRef {
-    /// Local path.
+    /// Path on the local disk, or key in the bucket.
     pub(crate) path: Arc<str>,
     pub(crate) size_bytes: u64,
     pub(crate) rows: u64,
@@ -27,18 +32,18 @@ pub(crate) struct DataFileRef {
 }
 
 impl DataFileRef {
-    fn new(file: &DataFile, has_current_spec: bool) -> Self {
+    fn new(files: &Files, file: &DataFile, has_current_spec: bool) -> Result<Self, Elsewhere> {
         let bounds = file.lower_bounds().iter().filter_map(|(id, lower)| {
             let upper = file.upper_bounds().get(id)?;
             Some((*id, lower.clone(), upper.clone()))
         });
-        Self {
-            path: local_path(file.file_path()).to_string_lossy().into(),
+        Ok(Self {
+            path: files.path(file.file_path())?,
             size_bytes: file.file_size_in_bytes(),
             rows: file.record_count(),
             partition: has_current_spec.then(|| file.partition().clone()),
             bounds: bounds.collect(),
-        }
+        })
     }
 
     /// The value of a partition field, where it is known.
@@ -58,6 +63,14 @@ pub(super) struct LoadedManifest {
     pub(super) files: Vec<Arc<DataFileRef>>,
 }
 
+impl LoadedManifest {
+    /// A manifest that was just written for these files.
+    pub(super) fn of_new(manifest: ManifestFile, files: &Files, added: &[DataFile]) -> Result<Self, TableError> {
+        let added = added.iter().map(|file| Ok(Arc::new(DataFileRef::new(files, file, true)?)));
+        Ok(Self { manifest, files: added.collect::<Result<_, Elsewhere>>()? })
+    }
+}
+
 /// A snapshot of a table; an empty table has none and no manifests.
 pub(super) struct TableState {
     pub(super) table: Table,
@@ -68,34 +81,46 @@ pub(super) struct TableState {
 }
 
 impl TableState {
-    /// Reads a table's metadata and those of its manifests that `previous` does not hold.
+    /// Reads a table's metadata and those of its manifests that `known` does not hold.
     pub(super) async fn load(
         table: Table,
-        io: &FileIO,
-        metadata_location: String,
-        previous: Option<&TableState>,
+        backend: &Backend,
+        current: Current,
+        known: Option<&TableState>,
     ) -> Result<Self, TableError> {
-        let metadata = Arc::new(TableMetadata::read_from(io, &metadata_location).await?);
+        let Current { location: metadata_location, metadata } = current;
+        let metadata = match metadata {
+            Some(metadata) => metadata,
+            None => Arc::new(TableMetadata::read_from(&backend.io, &metadata_location).await?),
+        };
+        let unsupported = |message| TableError::Unsupported { table, message };
+        if known.is_some_and(|known| known.metadata.uuid() != metadata.uuid()) {
+            return Err(unsupported("the table was dropped and made anew; restart this process".to_owned()));
+        }
         let Some(snapshot) = metadata.current_snapshot().cloned() else {
             let (manifests, positions) = (Vec::new(), Positions::new());
             return Ok(Self { table, metadata, metadata_location, manifests, positions });
         };
-        let unsupported = |message| TableError::Unsupported { table, message };
         let positions = positions::of_snapshot(table.topic(), &snapshot).map_err(unsupported)?;
-        let known: HashMap<&str, &Arc<LoadedManifest>> = previous
+        let list = backend.io.new_input(snapshot.manifest_list())?.read().await?;
+        let list = ManifestList::parse_with_version(&list, FormatVersion::V2)?;
+        let held: HashMap<&str, &Arc<LoadedManifest>> = known
             .into_iter()
             .flat_map(|state| &state.manifests)
             .map(|loaded| (loaded.manifest.manifest_path.as_str(), loaded))
             .collect();
-        let list = io.new_input(snapshot.manifest_list())?.read().await?;
-        let list = ManifestList::parse_with_version(&list, FormatVersion::V2)?;
-        let mut manifests = Vec::with_capacity(list.entries().len());
-        for manifest in list.consume_entries().into_iter().collect::<Vec<_>>() {
-            match known.get(manifest.manifest_path.as_str()) {
-                Some(loaded) => manifests.push(Arc::clone(loaded)),
-                None => manifests.push(Arc::new(load_manifest(table, io, &metadata, manifest).await?)),
+        let entries: Vec<_> = list.consume_entries().into_iter().collect();
+        let manifests = entries.into_iter().map(|manifest| {
+            let held = held.get(manifest.manifest_path.as_str()).map(|loaded| Arc::clone(loaded));
+            let metadata = &metadata;
+            async move {
+                match held {
+                    Some(loaded) => Ok(loaded),
+                    None => load_manifest(table, backend, metadata, manifest).await.map(Arc::new),
+                }
             }
-        }
+        });
+        let manifests = stream::iter(manifests).buffered(CONCURRENT_READS).try_collect().await?;
         Ok(Self { table, metadata, metadata_location, manifests, positions })
     }
 
@@ -106,7 +131,7 @@ impl TableState {
 
 async fn load_manifest(
     table: Table,
-    io: &FileIO,
+    backend: &Backend,
     metadata: &TableMetadata,
     manifest: ManifestFile,
 ) -> Result<LoadedManifest, TableError> {
@@ -115,13 +140,8 @@ async fn load_manifest(
         return Err(TableError::Unsupported { table, message: message.to_owned() });
     }
     let has_current_spec = manifest.partition_spec_id == metadata.default_partition_spec_id();
-    let entries = manifest.load_manifest(io).await?;
+    let entries = manifest.load_manifest(&backend.io).await?;
     let alive = entries.entries().iter().filter(|entry| entry.is_alive());
-    let files = alive.map(|entry| Arc::new(DataFileRef::new(entry.data_file(), has_current_spec))).collect();
-    Ok(LoadedManifest { manifest, files })
-}
-
-pub(super) fn loaded(manifest: ManifestFile, files: &[DataFile]) -> LoadedManifest {
-    let files = files.iter().map(|file| Arc::new(DataFileRef::new(file, true))).collect();
-    LoadedManifest { manifest, files }
+    let files = alive.map(|entry| Ok(Arc::new(DataFileRef::new(&backend.files, entry.data_file(), has_current_spec)?)));
+    Ok(LoadedManifest { files: files.collect::<Result<_, Elsewhere>>()?, manifest })
 }

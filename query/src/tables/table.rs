@@ -37,6 +37,11 @@ impl Table {
         }
     }
 
+    /// The table with this name.
+    pub(super) fn of_name(name: &str) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| table.name() == name)
+    }
+
     /// The topic whose records land here.
     pub const fn topic(self) -> Topic {
         match self {

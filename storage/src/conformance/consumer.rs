@@ -23,6 +23,7 @@ pub async fn all(place: &dyn Place<dyn Log>) {
     a_member_that_lost_a_partition_is_fenced(place).await;
     after_a_refused_commit_what_is_ours_comes_again_and_commits(place).await;
     a_member_that_goes_leaves_its_partitions_to_the_others(place).await;
+    what_comes_to_a_member_can_be_sought_before_it_is_read(place).await;
 }
 
 /// Polls until `count` records with the key have come.
@@ -264,4 +265,33 @@ pub async fn a_member_that_goes_leaves_its_partitions_to_the_others(place: &dyn 
     await_assignment(&mut *two, partitions).await;
     append_all(&*log, Topic::Reception, &key, &["for whom it may concern"]).await;
     poll_for(&mut *two, &key, 1).await;
+}
+
+/// A lander seeks a partition that comes to it to where the tables end: no record may slip out before.
+pub async fn what_comes_to_a_member_can_be_sought_before_it_is_read(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let (group, key) = (unique("group"), unique("key"));
+    for n in 0..64 {
+        append_all(&*log, Topic::Reception, &format!("{key}-{n}"), &["in"]).await;
+    }
+    let partitions = log.partitions(Topic::Reception) as usize;
+    let mut one = Some(log.subscribe(&group, Topic::Reception).await.expect("a member"));
+    let mut two = log.subscribe(&group, Topic::Reception).await.expect("a member");
+    let (mut found, mut seen) = (0, BTreeSet::new());
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while found < 64 || seen.len() < partitions {
+        assert!(tokio::time::Instant::now() < deadline, "{found} of 64 records came");
+        let known = two.assignment();
+        let records = two.poll(500, Duration::from_millis(200)).await.expect("a poll");
+        assert!(records.iter().all(|record| known.contains(&record.position.partition)), "{known:?}: {records:?}");
+        found += records.iter().filter(|record| record.key.starts_with(&key)).count();
+        seen.extend(two.assignment());
+        match &mut one {
+            Some(other) if two.assignment().is_empty() => {
+                let _ = other.poll(1, Duration::from_millis(20)).await;
+            }
+            // Once both have a share, the other goes.
+            _ => one = None,
+        }
+    }
 }

@@ -105,12 +105,14 @@ impl Lander {
     /// # Errors
     /// What failed while stopping; before that, failures are logged and tried again.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), LandError> {
+        let mut consumer = None;
         loop {
-            let result = self.session(&shutdown).await;
+            let result = self.session(&mut consumer, &shutdown).await;
             if shutdown.is_cancelled() {
                 return result;
             }
             if let Err(error) = result {
+                metrics::counter!("millrace_lander_failures_total").increment(1);
                 tracing::error!(%error, "the lander begins again from where the tables end");
                 tokio::select! {
                     () = tokio::time::sleep(RESTART_PAUSE) => {}
@@ -120,9 +122,21 @@ impl Lander {
         }
     }
 
-    /// From a start to a shutdown, a failure or a change of partitions.
-    async fn session(&self, shutdown: &CancellationToken) -> Result<(), LandError> {
-        let mut consumer = self.log.subscribe(GROUP, Topic::MailboxChanges).await?;
+    /// From a start to a shutdown, a failure or a change of partitions. The membership outlives it: leaving the group would
+    /// move everybody's partitions.
+    async fn session(
+        &self,
+        consumer: &mut Option<Box<dyn Consumer>>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LandError> {
+        let consumer = match consumer {
+            Some(consumer) => consumer,
+            None => consumer.insert(self.log.subscribe(GROUP, Topic::MailboxChanges).await?),
+        };
+        while consumer.assignment().is_empty() && !shutdown.is_cancelled() {
+            consumer.poll(1, POLL).await?;
+            consumer.rewind().await?;
+        }
         let assigned = self.start(consumer.as_mut()).await?;
         let backlog = Arc::new(Backlog::new(self.options));
         let (landed, landings) = watch::channel(Positions::new());
@@ -134,11 +148,13 @@ impl Lander {
             applier: Applier::new(self.hot.clone(), self.tables.clone(), backlog),
             next: assigned.clone(),
             landed: assigned,
-            consumer,
+            consumer: consumer.as_mut(),
             landings,
             retry_at: None,
             max_records: self.options.max_poll_records,
         };
+        // Refused when the partitions have gone to another meanwhile: what was made of the hot store is made again there.
+        applying.commit().await?;
         let applied = tokio::select! {
             applied = applying.run() => applied,
             () = shutdown.cancelled() => Ok(()),
@@ -152,9 +168,8 @@ impl Lander {
 
     /// Sets every partition to where the tables end; returns these positions.
     async fn start(&self, consumer: &mut dyn Consumer) -> Result<Positions, LandError> {
-        self.tables.refresh(Table::Emails).await?;
-        self.tables.refresh(Table::EmailState).await?;
-        let landed = self.tables.positions(Table::EmailState);
+        self.tables.resume(Table::Emails).await?;
+        let landed = self.tables.resume(Table::EmailState).await?;
         let mut next = Positions::new();
         for partition in consumer.assignment() {
             let from = landed.get(&partition).copied().unwrap_or(0);
@@ -172,9 +187,9 @@ impl Lander {
 }
 
 /// The task that polls, applies, and commits the group's position when rows have landed.
-struct Applying {
+struct Applying<'a> {
     applier: Applier,
-    consumer: Box<dyn Consumer>,
+    consumer: &'a mut dyn Consumer,
     /// By partition of ours, the next offset to apply.
     next: Positions,
     /// By partition of ours, the next offset to land.
@@ -185,7 +200,7 @@ struct Applying {
     max_records: usize,
 }
 
-impl Applying {
+impl Applying<'_> {
     /// Returns when the partitions that are ours change.
     async fn run(&mut self) -> Result<(), LandError> {
         loop {
@@ -224,16 +239,18 @@ impl Applying {
     async fn commit(&mut self) -> Result<(), LandError> {
         // Before anything is dropped: from here on the tables are asked about all that was applied so far.
         self.applier.landed();
+        let ours = self.consumer.assignment();
         let landed = self.landings.borrow_and_update().clone();
-        for (&partition, &offset) in &landed {
+        for (&partition, &offset) in landed.iter().filter(|(partition, _)| ours.contains(partition)) {
             self.applier.hot.release(partition, offset).await?;
         }
         self.landed.extend(landed);
-        for (&partition, &offset) in &self.landed {
+        for (&partition, &offset) in self.landed.iter().filter(|(partition, _)| ours.contains(partition)) {
             self.consumer.seek(partition, offset).await?;
         }
         let committed = self.consumer.commit(Vec::new()).await;
-        for (&partition, &offset) in &self.next {
+        let ours = self.consumer.assignment();
+        for (&partition, &offset) in self.next.iter().filter(|(partition, _)| ours.contains(partition)) {
             self.consumer.seek(partition, offset).await?;
         }
         match committed {

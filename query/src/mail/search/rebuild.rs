@@ -52,8 +52,11 @@ impl Search {
         log: &dyn Log,
         mut progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<RebuildProgress, SearchError> {
-        // `emails` lands first: a snapshot taken after that of the state has every email that the state has.
+        // `emails` lands first: a snapshot taken after that of the state has every email that the state has. Both are
+        // looked for, since others land, and the log may have let go of what an older snapshot lacks.
+        tables.refresh(Table::EmailState).await?;
         let state = tables.snapshot(Table::EmailState);
+        tables.refresh(Table::Emails).await?;
         let emails = tables.snapshot(Table::Emails);
         let positions = state.positions().clone();
         let partitions = log.partitions(Topic::MailboxChanges);

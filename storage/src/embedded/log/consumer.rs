@@ -44,15 +44,20 @@ impl EmbeddedConsumer {
         let group: Arc<str> = Arc::from(group);
         let member = shared.new_member();
         shared.groups.join(&group, topic, shared.layout.partitions(topic), member);
-        Self { shared, group, topic, member, cursors: BTreeMap::new(), in_doubt: None, turn: 0, committed_turn: 0 }
+        let cursors = BTreeMap::new();
+        let mut joined = Self { shared, group, topic, member, cursors, in_doubt: None, turn: 0, committed_turn: 0 };
+        // What is ours from the first is no news to the first poll. What cannot be had yet is found there.
+        let _ = joined.refresh();
+        joined
     }
 
     fn tenancies(&self) -> Vec<Tenancy> {
         self.shared.groups.tenancies(&self.group, self.topic, self.member)
     }
 
-    /// Brings the cursors in line with what is ours now. Fails when a partition went whose records were polled.
-    fn refresh(&mut self) -> Result<(), LogError> {
+    /// Brings the cursors in line with what is ours now; true when partitions came. Fails when one went whose records were
+    /// polled.
+    fn refresh(&mut self) -> Result<bool, LogError> {
         let tenancies = self.tenancies();
         let is_ours = |partition: u32, cursor: &Cursor| {
             tenancies.iter().any(|tenancy| tenancy.partition == partition && tenancy.tenure == cursor.tenure)
@@ -64,6 +69,7 @@ impl EmbeddedConsumer {
             return Err(fenced(self.topic, partition));
         }
         self.cursors.retain(|partition, cursor| is_ours(*partition, cursor));
+        let before = self.cursors.len();
         for tenancy in tenancies {
             // The former owner's commit decides where we begin.
             if tenancy.is_committing || self.cursors.contains_key(&tenancy.partition) {
@@ -74,7 +80,7 @@ impl EmbeddedConsumer {
             self.cursors
                 .insert(tenancy.partition, Cursor { tenure: tenancy.tenure, start, next: start, is_sought: false });
         }
-        Ok(())
+        Ok(self.cursors.len() > before)
     }
 
     fn read_some(&mut self, max_records: usize) -> Result<Vec<Record>, LogError> {
@@ -163,7 +169,10 @@ impl Consumer for EmbeddedConsumer {
         let mut arrivals = self.shared.arrivals(self.topic);
         let mut changes = self.shared.groups.changes();
         loop {
-            self.refresh()?;
+            // What is to be read from elsewhere than where the group is must be sought first, so nothing is read yet.
+            if self.refresh()? {
+                return Ok(Vec::new());
+            }
             let records = self.read_some(max_records)?;
             if !records.is_empty() || max_records == 0 {
                 return Ok(records);

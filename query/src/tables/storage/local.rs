@@ -129,7 +129,7 @@ fn create_synced(path: &Path, chunks: &[Bytes]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-pub(super) fn create_folders_synced(folder: &Path) -> io::Result<()> {
+pub(in crate::tables) fn create_folders_synced(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

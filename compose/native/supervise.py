@@ -1,0 +1,131 @@
+"""Starting, watching and ending the processes of services."""
+
+import signal
+import subprocess
+import time
+from datetime import datetime
+
+import process
+from errors import Failure
+from install import say
+from process import Process, State
+from services.service import Service
+from state import START_MARK
+
+
+class Started:
+    """What was started here, to be undone if the rest does not come up."""
+
+    def __init__(self) -> None:
+        self.services: list[Service] = []
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+
+
+def state(service: Service) -> State:
+    return process.state(service.home.record(service.name))
+
+
+def bring_up(services: list[Service], started: Started) -> None:
+    """Starts what is not running, all at once, and waits until each is ready."""
+    for service in services:
+        if state(service) is State.FROZEN:
+            raise Failure(f"{service.name} is frozen: `cluster thaw {service.name}` wakes it up")
+        if state(service) is not State.RUNNING:
+            start(service, started)
+    for service in services:
+        wait_ready(service, started.children.get(service.name))
+        service.finish()
+
+
+def start(service: Service, started: Started) -> None:
+    clear_away(service)
+    service.prepare()
+    say(f"starting {service.name}")
+    record, log = service.home.record(service.name), service.home.log(service.name)
+    started.services.append(service)
+    with open(log, "a") as file:
+        file.write(f"{START_MARK}{service.name} {datetime.now().astimezone().isoformat(timespec='seconds')}\n")
+    child = process.spawn(service.command(), record, log, service.data, service.environment())
+    started.children[service.name] = child
+    while child.poll() is None and process.recorded(record) is None:
+        time.sleep(0.01)
+
+
+def wait_ready(service: Service, child: subprocess.Popen[bytes] | None) -> None:
+    deadline = time.monotonic() + service.ready_seconds
+    while True:
+        try:
+            return service.probe()
+        except Exception as error:
+            # Whatever came instead of the right answer.
+            reason = error
+        if has_ended(service, child):
+            raise Failure(f"{service.name} ended while it started; {last_words(service)}")
+        if time.monotonic() > deadline:
+            waited = f"{service.name} is not ready after {service.ready_seconds:.0f} s"
+            raise Failure(f"{waited}: {reason}; {last_words(service)}")
+        time.sleep(0.1)
+
+
+def has_ended(service: Service, child: subprocess.Popen[bytes] | None) -> bool:
+    return (child is not None and child.poll() is not None) or state(service) in (State.DEAD, State.STOPPED)
+
+
+def last_words(service: Service) -> str:
+    log = service.home.log(service.name)
+    lines = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
+    return "\n".join([f"the end of {log}:", *("  " + line for line in lines)])
+
+
+def members(service: Service) -> set[Process]:
+    """Every process of a service, also those whose parent was killed."""
+    head = process.recorded(service.home.record(service.name))
+    found = process.family(head) if head else set()
+    return found | process.at_work(service.program().resolve(), service.data)
+
+
+def clear_away(service: Service) -> None:
+    """What is left of a service whose process died, so that it can be started again."""
+    for member in members(service):
+        member.send(signal.SIGKILL)
+    process.wait_gone(members(service), 5)
+    service.home.record(service.name).unlink(missing_ok=True)
+
+
+def stop(services: list[Service]) -> None:
+    """Asks all to end, and kills what does not."""
+    asked = [(service, members(service), time.monotonic() + service.stop_seconds) for service in services]
+    for service, processes, _ in asked:
+        head = process.recorded(service.home.record(service.name))
+        if head is not None:
+            head.send(service.stop_signal)
+        # A process that is frozen hears of the signal only when it goes on.
+        send(processes, signal.SIGCONT)
+    for service, processes, deadline in asked:
+        if process.wait_gone(processes, max(0, deadline - time.monotonic())):
+            say(f"{service.name} did not end within {service.stop_seconds:.0f} s and is killed")
+        kill(service)
+        service.home.record(service.name).unlink(missing_ok=True)
+
+
+def kill(service: Service) -> None:
+    """Ends a service at once. Its record stays: `status` calls it dead."""
+    deadline = time.monotonic() + 10
+    while left := members(service):
+        send(left, signal.SIGKILL)
+        if process.wait_gone(left, 2) and time.monotonic() > deadline:
+            numbers = " ".join(str(one.pid) for one in left)
+            raise Failure(f"{service.name} cannot be killed (processes {numbers}): may this user signal them?")
+
+
+def freeze(service: Service) -> None:
+    send(members(service), signal.SIGSTOP)
+
+
+def thaw(service: Service) -> None:
+    send(members(service), signal.SIGCONT)
+
+
+def send(processes: set[Process], number: signal.Signals) -> None:
+    for one in processes:
+        one.send(number)

@@ -1,0 +1,122 @@
+//! The catalog: what a table's current metadata is, and the one step that changes it.
+//!
+//! - [`pointer`]: catalogs that name a metadata file, which we write: a commit swaps the name
+//! - [`sqlite`], [`postgres`]: these, in the layout of Iceberg's JDBC catalog
+
+mod pointer;
+mod postgres;
+mod sqlite;
+mod tls;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
+
+pub(super) use self::pointer::PointerCatalog;
+pub(super) use self::postgres::Postgres;
+pub use self::postgres::PostgresOptions;
+pub(super) use self::sqlite::Sqlite;
+use super::state::TableState;
+use super::{Table, TableError};
+
+/// The catalog's name, which readers must give.
+pub(super) const CATALOG: &str = "millrace";
+/// The namespace of all tables.
+pub(super) const NAMESPACE: &str = "mail";
+
+/// A catalog that many processes share.
+#[derive(Clone, Debug)]
+pub enum CatalogOptions {
+    Postgres(PostgresOptions),
+}
+
+/// Why the catalog did not do what it was asked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("the catalog cannot be used: {0}; check the disk, and that catalog.db belongs to this data directory")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Try again.
+    #[error("the catalog at {at} cannot be reached: {reason}; check that it runs, and the url in [catalog]")]
+    Unavailable { at: String, reason: String },
+    #[error("the catalog at {at} refuses: {reason}")]
+    Refused { at: String, reason: String },
+    #[error("[catalog]: {0}")]
+    Options(String),
+}
+
+/// What the catalog says of a table.
+pub(super) struct Current {
+    pub(super) location: String,
+    /// Some catalogs tell it themselves; else it is in the file.
+    pub(super) metadata: Option<TableMetadataRef>,
+}
+
+/// A snapshot that is to follow a state.
+pub(super) struct Proposal<'a> {
+    pub(super) state: &'a TableState,
+    pub(super) snapshot: Snapshot,
+}
+
+/// The metadata that a commit made.
+pub(super) struct Made {
+    pub(super) metadata: TableMetadataRef,
+    pub(super) location: String,
+    /// Older metadata files, which nothing names any more.
+    pub(super) expired: Vec<String>,
+}
+
+/// What became of a commit.
+pub(super) enum Outcome {
+    Committed(Made),
+    /// The table has moved on. Nothing was committed.
+    Conflict,
+    /// It may be committed, now or a little later: only the table itself tells.
+    Unknown(CatalogError),
+}
+
+#[async_trait]
+pub(super) trait Catalog: Send + Sync {
+    /// What a table is now; `None` when there is no such table.
+    async fn current(&self, table: Table) -> Result<Option<Current>, TableError>;
+
+    /// Of tables that are known at some metadata location: those that have another one now, in the order given.
+    async fn changed(&self, known: &[(Table, String)]) -> Result<Vec<(Table, Current)>, TableError>;
+
+    /// Makes a table, unless there is one.
+    async fn create(&self, table: Table, metadata: TableMetadata) -> Result<(), TableError>;
+
+    /// Makes the snapshot the table's current one if the table is still in that state.
+    ///
+    /// # Errors
+    /// On an error nothing was committed, and never will be.
+    async fn commit(&self, proposal: Proposal<'_>) -> Result<Outcome, TableError>;
+}
+
+/// Makes the catalog ready for use.
+pub(super) async fn connect(options: CatalogOptions, io: iceberg::io::FileIO) -> Result<Arc<dyn Catalog>, TableError> {
+    match options {
+        CatalogOptions::Postgres(options) => Ok(Arc::new(PointerCatalog::new(Postgres::open(options).await?, io))),
+    }
+}
+
+/// A password or token: it does not print.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}

@@ -1,0 +1,118 @@
+//! Appending: a record by itself through the idempotent producer, several as one through transactions that all who
+//! wait share.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use tokio::sync::{mpsc, oneshot};
+
+use super::options::{APPEND_TIMEOUT, KafkaOptions, Telling};
+use super::transaction::{Failure, Transactor, position, unavailable};
+use crate::log::{LogError, NewRecord, Position};
+
+/// Callers whose records share a transaction.
+const MAX_SHARED: usize = 256;
+/// Records of one transaction, about.
+const MAX_RECORDS: usize = 10_000;
+/// Callers that may wait for the next one.
+const MAX_WAITING: usize = 4096;
+
+type Answer = oneshot::Sender<Result<Vec<Position>, LogError>>;
+
+struct Request {
+    records: Vec<(u32, NewRecord)>,
+    answer: Answer,
+}
+
+pub(super) struct Appender {
+    producer: FutureProducer<Telling>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Appender {
+    /// Starts the task that runs transactions.
+    pub(super) fn start(options: &KafkaOptions) -> Result<Self, KafkaError> {
+        let producer = options.producer().create_with_context(Telling)?;
+        let (requests, waiting) = mpsc::channel(MAX_WAITING);
+        let transactor = Arc::new(Mutex::new(Transactor::new(options, "append")));
+        tokio::spawn(serve(waiting, transactor));
+        Ok(Self { producer, requests })
+    }
+
+    /// Appends records to the partitions beside them.
+    pub(super) async fn append(&self, mut records: Vec<(u32, NewRecord)>) -> Result<Vec<Position>, LogError> {
+        if records.len() == 1 {
+            let (partition, record) = records.remove(0);
+            return Ok(vec![self.append_one(partition, &record).await?]);
+        }
+        let gone = || LogError::Unavailable("the process is ending".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request { records, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    async fn append_one(&self, partition: u32, record: &NewRecord) -> Result<Position, LogError> {
+        let item = FutureRecord::to(record.topic.name())
+            .partition(partition as i32)
+            .key(record.key.as_bytes())
+            .payload(&record.value[..]);
+        match self.producer.send(item, APPEND_TIMEOUT).await {
+            Ok(delivery) => Ok(position(record, delivery.partition, delivery.offset)),
+            Err((error, _)) => Err(refusal(record, partition, &error)),
+        }
+    }
+}
+
+fn refusal(record: &NewRecord, partition: u32, error: &KafkaError) -> LogError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::UnknownPartition) => LogError::NoPartition { topic: record.topic, partition },
+        Some(RDKafkaErrorCode::MessageTimedOut) => {
+            let seconds = APPEND_TIMEOUT.as_secs();
+            LogError::Unavailable(format!("Kafka has not acknowledged a record of {} in {seconds} s", record.topic))
+        }
+        _ => LogError::Unavailable(format!("Kafka does not take a record of {}: {error}", record.topic)),
+    }
+}
+
+/// Runs a transaction for all who wait, again and again, until nobody can ask any more.
+async fn serve(mut waiting: mpsc::Receiver<Request>, transactor: Arc<Mutex<Transactor>>) {
+    while let Some(first) = waiting.recv().await {
+        let mut requests = vec![first];
+        let mut count = requests[0].records.len();
+        while requests.len() < MAX_SHARED && count < MAX_RECORDS {
+            let Ok(next) = waiting.try_recv() else { break };
+            count += next.records.len();
+            requests.push(next);
+        }
+        let records: Vec<_> = requests.iter().flat_map(|request| request.records.iter().cloned()).collect();
+        let transactor = transactor.clone();
+        let outcome = tokio::task::spawn_blocking(move || run(&mut transactor.lock(), &records)).await;
+        let outcome = outcome.unwrap_or_else(|error| Err(Failure::InDoubt(error.to_string())));
+        answer(requests, outcome);
+    }
+}
+
+/// A producer that another process has fenced off was frozen for long, or shares its name: one new try.
+fn run(transactor: &mut Transactor, records: &[(u32, NewRecord)]) -> Result<Vec<Position>, Failure> {
+    match transactor.run(records, None) {
+        Err(Failure::Fenced(reason)) => {
+            tracing::warn!(reason, "the producer of transactions was fenced off and begins anew");
+            transactor.run(records, None)
+        }
+        outcome => outcome,
+    }
+}
+
+fn answer(requests: Vec<Request>, outcome: Result<Vec<Position>, Failure>) {
+    let mut outcome = outcome.map_err(|failure| unavailable(failure).to_string());
+    for request in requests {
+        let own = match &mut outcome {
+            Ok(positions) => Ok(positions.drain(..request.records.len()).collect()),
+            Err(reason) => Err(LogError::Unavailable(reason.clone())),
+        };
+        // Whoever asked may have given up.
+        let _ = request.answer.send(own);
+    }
+}

@@ -1,0 +1,421 @@
+//! [`Consumer`] on Kafka: cursors of the partitions that are ours, and commits that Kafka refuses once they are not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_schemas::Topic;
+use parking_lot::Mutex;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use super::membership::{Membership, Shared};
+use super::options::REQUEST_TIMEOUT;
+use super::read::{cannot_read, record};
+use super::slots::Slot;
+use super::transaction::{Failure, Offsets, Transactor};
+use super::{Layout, place_records};
+use crate::log::{Consumer, LogError, NewRecord, Position, Record};
+
+/// Bytes that one poll returns, about.
+const MAX_POLL_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a partition that has just come may take until it can be sought.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Cursor {
+    tenure: u64,
+    queue: PartitionQueue<Shared>,
+    /// What the queue gives next; `None` before its first record, when that is the group's position.
+    fetch_at: Option<u64>,
+    /// Where a rewind goes; `None` while nothing was polled or sought.
+    start: Option<u64>,
+    /// What the owner gets next; `None` for the group's position.
+    next: Option<u64>,
+    is_sought: bool,
+}
+
+impl Cursor {
+    fn has_polled(&self) -> bool {
+        self.next > self.start
+    }
+
+    /// Where the next commit takes the group, if anywhere.
+    fn move_to(&self) -> Option<u64> {
+        self.next.filter(|_| self.is_sought || self.has_polled())
+    }
+
+    fn rewind(&mut self) {
+        self.next = self.start;
+    }
+
+    fn committed(&mut self) {
+        (self.start, self.is_sought) = (self.next, false);
+    }
+
+    fn forget(&mut self) {
+        (self.start, self.next, self.is_sought) = (None, None, false);
+    }
+}
+
+/// A member of a group on Kafka.
+pub(super) struct KafkaConsumer {
+    // Queues hold the client, so they go before the membership does.
+    cursors: BTreeMap<u32, Cursor>,
+    membership: Membership,
+    layout: Arc<Layout>,
+    topic: Topic,
+    transactor: Arc<Mutex<Transactor>>,
+    /// Positions that a commit without an answer would have taken the group to.
+    in_doubt: Option<BTreeMap<u32, u64>>,
+    /// Where the next poll begins, so that no partition starves.
+    turn: usize,
+    _slot: Slot,
+}
+
+impl KafkaConsumer {
+    pub(super) fn new(membership: Membership, layout: Arc<Layout>, topic: Topic, group: &str, slot: Slot) -> Self {
+        let transactor = Transactor::new(&layout.options, &format!("{group}.{}", slot.number()));
+        Self {
+            cursors: BTreeMap::new(),
+            membership,
+            layout,
+            topic,
+            transactor: Arc::new(Mutex::new(transactor)),
+            in_doubt: None,
+            turn: 0,
+            _slot: slot,
+        }
+    }
+
+    fn fenced(&self, partition: u32, reason: &str) -> LogError {
+        LogError::Fenced { topic: self.topic, partition, reason: reason.to_owned() }
+    }
+
+    /// Brings the cursors in line with what is ours. True when partitions came or went; fails when one went of which
+    /// records were polled.
+    fn refresh(&mut self) -> Result<bool, LogError> {
+        self.membership.asked()?;
+        let tenures = self.membership.tenures();
+        let is_ours = |partition: &u32, cursor: &Cursor| tenures.get(partition) == Some(&cursor.tenure);
+        let gone: Vec<u32> =
+            self.cursors.iter().filter(|(partition, cursor)| !is_ours(partition, cursor)).map(|(p, _)| *p).collect();
+        let mut lost = None;
+        for partition in &gone {
+            if self.cursors.remove(partition).is_some_and(|cursor| cursor.has_polled()) {
+                lost = Some(*partition);
+            }
+        }
+        let mut has_changed = !gone.is_empty();
+        for (partition, tenure) in tenures {
+            if !self.cursors.contains_key(&partition) {
+                self.cursors.insert(partition, self.cursor(partition, tenure)?);
+                has_changed = true;
+            }
+        }
+        match lost {
+            Some(partition) => Err(self.lose(partition, "it went to another member of the group")),
+            None => Ok(has_changed),
+        }
+    }
+
+    /// Forgets all that was polled.
+    fn lose(&mut self, partition: u32, reason: &str) -> LogError {
+        self.cursors.values_mut().for_each(Cursor::forget);
+        self.fenced(partition, reason)
+    }
+
+    fn cursor(&self, partition: u32, tenure: u64) -> Result<Cursor, LogError> {
+        let queue = self.membership.consumer.split_partition_queue(self.topic.name(), partition as i32);
+        let mut queue = queue.ok_or(LogError::NoPartition { topic: self.topic, partition })?;
+        let news = self.membership.shared().news.clone();
+        queue.set_nonempty_callback(move || news.notify_one());
+        Ok(Cursor { tenure, queue, fetch_at: None, start: None, next: None, is_sought: false })
+    }
+
+    /// Makes every queue give what its owner wants next.
+    async fn align(&mut self) -> Result<(), LogError> {
+        let is_off = |cursor: &Cursor| match (cursor.next, cursor.fetch_at) {
+            (Some(next), Some(fetch_at)) => next != fetch_at,
+            (Some(_), None) | (None, Some(_)) => true,
+            (None, None) => false,
+        };
+        let off: Vec<_> = self.cursors.iter().filter(|(_, cursor)| is_off(cursor)).map(|(p, c)| (*p, c.next)).collect();
+        if off.is_empty() {
+            return Ok(());
+        }
+        let (consumer, topic) = (self.membership.consumer.clone(), self.topic);
+        let sought = blocking(move || {
+            off.into_iter()
+                .map(|(partition, next)| {
+                    let target = match next {
+                        Some(next) => next,
+                        None => group_position(&consumer, topic, partition)?,
+                    };
+                    seek(&consumer, topic, partition, target).map(|()| (partition, target))
+                })
+                .collect::<Result<Vec<_>, LogError>>()
+        })
+        .await?;
+        for (partition, target) in sought {
+            if let Some(cursor) = self.cursors.get_mut(&partition) {
+                cursor.fetch_at = Some(target);
+                cursor.next = Some(target);
+                cursor.start = cursor.start.or(Some(target));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has come.
+    fn drain(&mut self, max_records: usize) -> Result<Vec<Record>, LogError> {
+        let mut order: Vec<u32> = self.cursors.keys().copied().collect();
+        if order.is_empty() {
+            return Ok(Vec::new());
+        }
+        let begin = self.turn % order.len();
+        order.rotate_left(begin);
+        self.turn = self.turn.wrapping_add(1);
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        for partition in order {
+            let Some(cursor) = self.cursors.get_mut(&partition) else { continue };
+            while records.len() < max_records && bytes < MAX_POLL_BYTES {
+                let Some(message) = cursor.queue.poll(Duration::ZERO) else { break };
+                let message = match message {
+                    Ok(message) => message,
+                    Err(error) => {
+                        tracing::debug!(topic = %self.topic, partition, %error, "kafka partition");
+                        break;
+                    }
+                };
+                let record = record(self.topic, &message)?;
+                let offset = message.offset().unsigned_abs();
+                // Out of a fetch that a seek has overtaken.
+                if cursor.next.is_some_and(|next| offset < next) {
+                    continue;
+                }
+                cursor.start.get_or_insert(offset);
+                (cursor.next, cursor.fetch_at) = (Some(offset + 1), Some(offset + 1));
+                bytes += record.key.len() + record.value.len();
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Learns how a commit ended whose answer did not come.
+    async fn settle(&mut self) -> Result<(), LogError> {
+        let Some(moves) = self.in_doubt.clone() else { return Ok(()) };
+        let (transactor, consumer, topic) = (self.transactor.clone(), self.membership.consumer.clone(), self.topic);
+        let is_committed = blocking(move || {
+            // The coordinator commits or aborts what was left open before the producer's successor may begin.
+            transactor.lock().begin_anew().map(drop).map_err(super::transaction::unavailable)?;
+            for (partition, to) in &moves {
+                if committed(&consumer, topic, *partition)? != Some(*to) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await?;
+        self.in_doubt = None;
+        self.cursors.values_mut().for_each(if is_committed { Cursor::committed } else { Cursor::rewind });
+        Ok(())
+    }
+
+    fn moves(&self) -> BTreeMap<u32, u64> {
+        self.cursors.iter().filter_map(|(partition, cursor)| Some((*partition, cursor.move_to()?))).collect()
+    }
+
+    fn list(&self, moves: &BTreeMap<u32, u64>) -> Result<TopicPartitionList, LogError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in moves {
+            let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
+            let added = list.add_partition_offset(self.topic.name(), *partition as i32, offset);
+            added.map_err(|error| cannot_read(self.topic, &error))?;
+        }
+        Ok(list)
+    }
+
+    /// Moves the group alone.
+    async fn commit_positions(&self, moves: &BTreeMap<u32, u64>) -> Result<Vec<Position>, Failure> {
+        let list = self.list(moves).map_err(|error| Failure::Refused(error.to_string()))?;
+        let consumer = self.membership.consumer.clone();
+        let done = tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync)).await;
+        match done {
+            Ok(Ok(())) => Ok(Vec::new()),
+            Ok(Err(error)) => Err(refusal(&error)),
+            Err(error) => Err(Failure::InDoubt(error.to_string())),
+        }
+    }
+
+    /// Moves the group and appends the outputs, in one transaction.
+    async fn commit_outputs(
+        &self,
+        outputs: Vec<NewRecord>,
+        moves: &BTreeMap<u32, u64>,
+    ) -> Result<Vec<Position>, Failure> {
+        let refused = |error: LogError| Failure::Refused(error.to_string());
+        let records = place_records(&self.layout, outputs).map_err(refused)?;
+        let offsets = if moves.is_empty() {
+            None
+        } else {
+            let member = self.membership.consumer.group_metadata();
+            let member = member.ok_or_else(|| Failure::Fenced("we are no member of the group".to_owned()))?;
+            Some(Offsets { positions: self.list(moves).map_err(refused)?, member })
+        };
+        let transactor = self.transactor.clone();
+        let run = move || transactor.lock().run(&records, offsets.as_ref());
+        let done = tokio::task::spawn_blocking(run).await;
+        done.unwrap_or_else(|error| Err(Failure::InDoubt(error.to_string())))
+    }
+}
+
+fn refusal(error: &KafkaError) -> Failure {
+    use RDKafkaErrorCode::{FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId};
+    match error.rdkafka_error_code() {
+        Some(IllegalGeneration | UnknownMemberId | FencedInstanceId | FencedMemberEpoch | StaleMemberEpoch) => {
+            Failure::Fenced(error.to_string())
+        }
+        _ => Failure::Refused(error.to_string()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(LogError::Unavailable(format!("a task ended early: {error}"))))
+}
+
+type Client = rdkafka::consumer::BaseConsumer<Shared>;
+
+/// The offset that the group has committed. Waits for transactions that may move it.
+fn committed(consumer: &Client, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic.name(), partition as i32);
+    let found = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(|error| cannot_read(topic, &error))?;
+    Ok(found.elements().first().and_then(|place| match place.offset() {
+        Offset::Offset(offset) => u64::try_from(offset).ok(),
+        _ => None,
+    }))
+}
+
+/// Where the group goes on: at what it has committed, else at the first record.
+fn group_position(consumer: &Client, topic: Topic, partition: u32) -> Result<u64, LogError> {
+    if let Some(offset) = committed(consumer, topic, partition)? {
+        return Ok(offset);
+    }
+    let bounds = consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT);
+    Ok(bounds.map_err(|error| cannot_read(topic, &error))?.0.max(0).unsigned_abs())
+}
+
+/// Sets a queue. A partition that has just come refuses for a moment, until its fetcher has started.
+fn seek(consumer: &Client, topic: Topic, partition: u32, offset: u64) -> Result<(), LogError> {
+    let deadline = std::time::Instant::now() + SEEK_TIMEOUT;
+    let to = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+    loop {
+        match consumer.seek(topic.name(), partition as i32, to, SEEK_TIMEOUT) {
+            Ok(()) => return Ok(()),
+            Err(KafkaError::Seek(_)) if std::time::Instant::now() < deadline => {
+                // It may be gone as well; then there is nothing to seek.
+                let ours = consumer.assignment().is_ok_and(|list| {
+                    list.elements().iter().any(|place| place.partition().unsigned_abs() == partition)
+                });
+                if !ours {
+                    let reason = "it went to another member of the group".to_owned();
+                    return Err(LogError::Fenced { topic, partition, reason });
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(cannot_read(topic, &error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for KafkaConsumer {
+    fn assignment(&self) -> Vec<u32> {
+        self.cursors.keys().copied().collect()
+    }
+
+    async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        self.settle().await?;
+        let Some(cursor) = self.cursors.get_mut(&partition) else {
+            return Err(self.fenced(partition, "it is not ours"));
+        };
+        (cursor.start, cursor.next, cursor.is_sought) = (Some(offset), Some(offset), true);
+        Ok(())
+    }
+
+    async fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Vec<Record>, LogError> {
+        let deadline = Instant::now() + timeout;
+        self.settle().await?;
+        let news = self.membership.shared().news.clone();
+        loop {
+            // What is to be read from elsewhere than where the group is must be sought first, so nothing is read yet.
+            if self.refresh()? {
+                return Ok(Vec::new());
+            }
+            self.align().await?;
+            let records = self.drain(max_records)?;
+            if !records.is_empty() {
+                return Ok(records);
+            }
+            if tokio::time::timeout_at(deadline, news.notified()).await.is_err() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    async fn commit(&mut self, outputs: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        self.settle().await?;
+        self.refresh()?;
+        let moves = self.moves();
+        let outcome = match (outputs.is_empty(), moves.is_empty()) {
+            (true, true) => return Ok(Vec::new()),
+            (true, false) => self.commit_positions(&moves).await,
+            (false, _) => self.commit_outputs(outputs, &moves).await,
+        };
+        match outcome {
+            Ok(positions) => {
+                self.cursors.values_mut().for_each(Cursor::committed);
+                Ok(positions)
+            }
+            Err(Failure::Refused(reason)) => {
+                self.cursors.values_mut().for_each(Cursor::rewind);
+                Err(LogError::Unavailable(reason))
+            }
+            Err(Failure::Fenced(reason)) => {
+                let partition = moves.keys().next().copied().unwrap_or(0);
+                Err(self.lose(partition, &reason))
+            }
+            Err(Failure::InDoubt(reason)) => {
+                // A commit of positions alone may be repeated: nothing else hangs on it.
+                if moves.is_empty() {
+                    self.cursors.values_mut().for_each(Cursor::rewind);
+                } else {
+                    self.in_doubt = Some(moves);
+                }
+                Err(LogError::Unavailable(reason))
+            }
+        }
+    }
+
+    async fn rewind(&mut self) -> Result<(), LogError> {
+        self.settle().await?;
+        self.cursors.values_mut().for_each(Cursor::rewind);
+        Ok(())
+    }
+}
+
+impl Drop for KafkaConsumer {
+    fn drop(&mut self) {
+        self.cursors.clear();
+    }
+}

@@ -1,0 +1,199 @@
+//! The log on Kafka.
+//!
+//! What readers see is what is committed: an append of one record is idempotent, several go in a transaction, and so do
+//! the outputs of a consumer with its group's positions. Kafka fences whoever lost a partition (the group's generation)
+//! and whoever has a successor (the producer's epoch).
+//!
+//! - [`options`]: brokers, and what every client has in common
+//! - [`topics`]: the topics, made in one place
+//! - [`append`]: appending; [`transaction`]: records and positions as one
+//! - [`read`]: reading from anywhere; [`ends`]: where a partition ends
+//! - [`member`]: a member of a group; [`membership`]: how it stays one; [`slots`]: what it is called
+//! - [`retention`]: what may go
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_schemas::Topic;
+use millrace_schemas::topic::partition_of;
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use self::append::Appender;
+use self::ends::Ends;
+use self::member::KafkaConsumer;
+use self::membership::Membership;
+use self::options::{REQUEST_TIMEOUT, Telling};
+use self::read::{Range, Readers, cannot_read};
+use self::slots::Slots;
+use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
+
+mod append;
+mod ends;
+mod member;
+mod membership;
+mod options;
+mod read;
+mod retention;
+mod slots;
+mod topics;
+mod transaction;
+
+pub use options::{KafkaOptions, SaslOptions, TRANSACTION_TIMEOUT};
+
+/// How often a wait looks for the end of a partition.
+const WAIT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Topics as the brokers have them.
+struct Layout {
+    options: KafkaOptions,
+    partitions: HashMap<Topic, u32>,
+}
+
+impl Layout {
+    fn partitions(&self, topic: Topic) -> u32 {
+        self.partitions.get(&topic).copied().unwrap_or(1)
+    }
+
+    fn check(&self, topic: Topic, partition: u32) -> Result<(), LogError> {
+        if partition < self.partitions(topic) {
+            return Ok(());
+        }
+        Err(LogError::NoPartition { topic, partition })
+    }
+}
+
+/// Records with the partitions that their keys lead to.
+fn place_records(layout: &Layout, records: Vec<NewRecord>) -> Result<Vec<(u32, NewRecord)>, LogError> {
+    let place = |record: NewRecord| (partition_of(&record.key, layout.partitions(record.topic)), record);
+    Ok(records.into_iter().map(place).collect())
+}
+
+/// A [`Log`] on Kafka.
+pub struct KafkaLog {
+    layout: Arc<Layout>,
+    appender: Appender,
+    readers: Readers,
+    ends: Ends,
+    observers: Mutex<HashMap<String, Arc<BaseConsumer<Telling>>>>,
+    slots: Slots,
+}
+
+impl KafkaLog {
+    /// Connects, and makes the topics that do not exist.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the brokers do not answer or refuse us.
+    pub async fn open(options: KafkaOptions) -> Result<Self, LogError> {
+        let partitions = topics::ensure(&options).await?;
+        let appender = Appender::start(&options)
+            .map_err(|error| LogError::Unavailable(format!("Kafka's options are refused: {error}")))?;
+        Ok(Self {
+            readers: Readers::new(options.clone()),
+            layout: Arc::new(Layout { options, partitions }),
+            appender,
+            ends: Ends::default(),
+            observers: Mutex::default(),
+            slots: Slots::default(),
+        })
+    }
+
+    fn observer(&self, group: &str) -> Result<Arc<BaseConsumer<Telling>>, LogError> {
+        let mut observers = self.observers.lock();
+        if let Some(observer) = observers.get(group) {
+            return Ok(observer.clone());
+        }
+        let observer: BaseConsumer<Telling> = self
+            .layout
+            .options
+            .observer(group)
+            .create_with_context(Telling)
+            .map_err(|error| LogError::Unavailable(format!("the group {group}: {error}")))?;
+        Ok(observers.entry(group.to_owned()).or_insert(Arc::new(observer)).clone())
+    }
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    fn partitions(&self, topic: Topic) -> u32 {
+        self.layout.partitions(topic)
+    }
+
+    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let begun = Instant::now();
+        let appended = self.appender.append(place_records(&self.layout, records)?).await;
+        metrics::histogram!("millrace_log_append_seconds").record(begun.elapsed());
+        if appended.is_err() {
+            metrics::counter!("millrace_log_append_failures_total").increment(1);
+        }
+        appended
+    }
+
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: u32,
+        offset: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        self.layout.check(topic, partition)?;
+        let (first, end) = self.readers.stable_bounds(topic, partition).await?;
+        if offset >= end || max_records == 0 {
+            return Ok(Vec::new());
+        }
+        self.readers.read(Range { topic, partition, offset: offset.max(first), max_records, max_bytes }).await
+    }
+
+    async fn bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), LogError> {
+        self.layout.check(topic, partition)?;
+        self.ends.bounds(&self.readers, topic, partition).await
+    }
+
+    async fn wait(&self, topic: Topic, partition: u32, offset: u64, timeout: Duration) -> Result<bool, LogError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if self.bounds(topic, partition).await?.1 > offset {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep_until(deadline.min(Instant::now() + WAIT_INTERVAL)).await;
+        }
+    }
+
+    async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Consumer>, LogError> {
+        let (layout, slot) = (self.layout.clone(), self.slots.take(group));
+        let membership = Membership::join(&layout.options, group, topic)?;
+        Ok(Box::new(KafkaConsumer::new(membership, layout, topic, group, slot)))
+    }
+
+    async fn committed(&self, group: &str, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
+        self.layout.check(topic, partition)?;
+        let observer = self.observer(group)?;
+        let look = move || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(topic.name(), partition as i32);
+            observer.committed_offsets(list, REQUEST_TIMEOUT)
+        };
+        let found = tokio::task::spawn_blocking(look).await;
+        let found = found.map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let found = found.map_err(|error| cannot_read(topic, &error))?;
+        Ok(found.elements().first().and_then(|place| match place.offset() {
+            Offset::Offset(offset) => u64::try_from(offset).ok(),
+            _ => None,
+        }))
+    }
+
+    async fn enforce_retention(&self) -> Result<u64, LogError> {
+        retention::enforce(&self.layout.options, &self.layout.partitions).await
+    }
+}

@@ -1,0 +1,88 @@
+//! What has been processed by everyone and is old enough goes. Kafka's own retention is off: it knows ages, not who has
+//! yet to read.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use millrace_schemas::Topic;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::options::{KafkaOptions, REQUEST_TIMEOUT, Telling};
+use crate::log::LogError;
+
+type Place = (Topic, u32);
+
+/// Drops what is older than the options say. Gives the number of offsets that went.
+pub(super) async fn enforce(options: &KafkaOptions, partitions: &HashMap<Topic, u32>) -> Result<u64, LogError> {
+    let Some(age) = options.retention_age else { return Ok(0) };
+    let cannot = |error: KafkaError| LogError::Unavailable(format!("retention: {error}"));
+    let places: Vec<Place> = partitions
+        .iter()
+        .filter(|(topic, _)| !topic.is_compacted())
+        .flat_map(|(topic, count)| (0..*count).map(|partition| (*topic, partition)))
+        .collect();
+    let asked = options.clone();
+    let cuts = tokio::task::spawn_blocking(move || cuts(&asked, &places, age)).await;
+    let cuts = cuts.map_err(|error| LogError::Unavailable(error.to_string()))?.map_err(cannot)?;
+    if cuts.is_empty() {
+        return Ok(0);
+    }
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), (_, to)) in &cuts {
+        list.add_partition_offset(topic.name(), *partition as i32, Offset::Offset(*to)).map_err(cannot)?;
+    }
+    let admin: AdminClient<Telling> = options.admin().create_with_context(Telling).map_err(cannot)?;
+    let request = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    admin.delete_records(&list, &request).await.map_err(cannot)?;
+    Ok(cuts.values().map(|(from, to)| (to - from).max(0).unsigned_abs()).sum())
+}
+
+/// By partition, the first kept offset and the one that is to be the first.
+fn cuts(options: &KafkaOptions, places: &[Place], age: Duration) -> Result<HashMap<Place, (i64, i64)>, KafkaError> {
+    let client: BaseConsumer<Telling> = options.observer("millrace.retention").create_with_context(Telling)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let before_ms = now.saturating_sub(age).as_millis() as i64;
+    let mut cuts = HashMap::new();
+    for &(topic, partition) in places {
+        let (first, end) = client.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic.name(), partition as i32, Offset::Offset(before_ms))?;
+        let found = client.offsets_for_times(list, REQUEST_TIMEOUT)?;
+        let to = match found.elements().first().map(|place| place.offset()) {
+            Some(Offset::Offset(offset)) => offset,
+            // All of it is older.
+            _ => end,
+        };
+        if to > first {
+            cuts.insert((topic, partition), (first, to));
+        }
+    }
+    if cuts.is_empty() {
+        return Ok(cuts);
+    }
+    for group in client.fetch_group_list(None, REQUEST_TIMEOUT)?.groups() {
+        hold_back(options, group.name(), &mut cuts)?;
+    }
+    Ok(cuts)
+}
+
+/// Keeps what a group has not processed, on the partitions where it has ever committed.
+fn hold_back(options: &KafkaOptions, group: &str, cuts: &mut HashMap<Place, (i64, i64)>) -> Result<(), KafkaError> {
+    let observer: BaseConsumer<Telling> = options.observer(group).create_with_context(Telling)?;
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in cuts.keys() {
+        list.add_partition(topic.name(), *partition as i32);
+    }
+    for place in observer.committed_offsets(list, REQUEST_TIMEOUT)?.elements() {
+        let Ok(topic) = place.topic().parse::<Topic>() else { continue };
+        let key = (topic, place.partition().unsigned_abs());
+        if let (Offset::Offset(at), Some((_, to))) = (place.offset(), cuts.get_mut(&key)) {
+            *to = (*to).min(at);
+        }
+    }
+    cuts.retain(|_, (first, to)| to > first);
+    Ok(())
+}

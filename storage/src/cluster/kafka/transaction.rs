@@ -1,0 +1,177 @@
+//! One transaction at a time: records, and positions of a group, that become visible together or not at all.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::{ClientConfig, TopicPartitionList};
+
+use super::options::{KafkaOptions, Telling};
+use crate::log::{LogError, NewRecord, Position};
+
+/// How long a transaction may take in all before its outcome is left open.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How it ended when it did not end well.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing happened.
+    Refused(String),
+    /// Nothing happened: this member, or this producer, has a successor.
+    Fenced(String),
+    /// The coordinator did not say. It decides when the next producer of this id starts.
+    InDoubt(String),
+}
+
+impl Failure {
+    fn of(error: &KafkaError) -> Self {
+        let text = error.to_string();
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::FencedInstanceId
+                | RDKafkaErrorCode::RebalanceInProgress,
+            ) => Self::Fenced(text),
+            _ => Self::Refused(text),
+        }
+    }
+}
+
+/// The positions of a group that a transaction moves.
+pub(super) struct Offsets {
+    pub(super) positions: TopicPartitionList,
+    pub(super) member: ConsumerGroupMetadata,
+}
+
+/// A transactional producer; calls block.
+pub(super) struct Transactor {
+    config: ClientConfig,
+    producer: Option<FutureProducer<Telling>>,
+}
+
+impl Transactor {
+    /// Connects with the first transaction.
+    pub(super) fn new(options: &KafkaOptions, id: &str) -> Self {
+        Self { config: options.transactional(&format!("millrace.{}.{id}", options.node_name)), producer: None }
+    }
+
+    /// The producer, once whatever its predecessor left open is committed or aborted.
+    pub(super) fn begin_anew(&mut self) -> Result<&FutureProducer<Telling>, Failure> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => {
+                let refused = |error: KafkaError| Failure::Refused(error.to_string());
+                let producer: FutureProducer<Telling> = self.config.create_with_context(Telling).map_err(refused)?;
+                producer.init_transactions(TIMEOUT).map_err(|error| Failure::of(&error))?;
+                producer
+            }
+        };
+        Ok(self.producer.insert(producer))
+    }
+
+    /// Commits records to their partitions, and positions, as one.
+    pub(super) fn run(
+        &mut self,
+        records: &[(u32, NewRecord)],
+        offsets: Option<&Offsets>,
+    ) -> Result<Vec<Position>, Failure> {
+        let producer = self.begin_anew()?;
+        let outcome = attempt(producer, records, offsets);
+        if let Err(failure) = &outcome {
+            let is_over = matches!(failure, Failure::Refused(_)) && producer.abort_transaction(TIMEOUT).is_ok();
+            if !is_over {
+                // A new producer of the same id ends what this one left.
+                self.producer = None;
+            }
+        }
+        outcome
+    }
+}
+
+fn attempt(
+    producer: &FutureProducer<Telling>,
+    records: &[(u32, NewRecord)],
+    offsets: Option<&Offsets>,
+) -> Result<Vec<Position>, Failure> {
+    let deadline = Instant::now() + TIMEOUT;
+    producer.begin_transaction().map_err(|error| Failure::of(&error))?;
+    let mut deliveries = Vec::with_capacity(records.len());
+    for (partition, record) in records {
+        deliveries.push(send(producer, *partition, record, deadline)?);
+    }
+    if let Some(Offsets { positions, member }) = offsets {
+        let sent = producer.send_offsets_to_transaction(positions, member, TIMEOUT);
+        sent.map_err(|error| Failure::of(&error))?;
+    }
+    commit(producer, deadline)?;
+    let places = deliveries.into_iter().zip(records).map(|(delivery, (_, record))| place(delivery, record));
+    places.collect()
+}
+
+/// Hands a record to the client, which sends it in the background; waits while its queue is full.
+fn send(
+    producer: &FutureProducer<Telling>,
+    partition: u32,
+    record: &NewRecord,
+    deadline: Instant,
+) -> Result<DeliveryFuture, Failure> {
+    let mut item = FutureRecord::to(record.topic.name())
+        .partition(partition as i32)
+        .key(record.key.as_bytes())
+        .payload(&record.value[..]);
+    loop {
+        match producer.send_result(item) {
+            Ok(delivery) => return Ok(delivery),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), same)) if Instant::now() < deadline => {
+                item = same;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err((error, _)) => return Err(Failure::of(&error)),
+        }
+    }
+}
+
+fn commit(producer: &FutureProducer<Telling>, deadline: Instant) -> Result<(), Failure> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Err(error) = producer.commit_transaction(left) else { return Ok(()) };
+        let KafkaError::Transaction(cause) = &error else { return Err(Failure::of(&error)) };
+        if !cause.is_retriable() {
+            return match Failure::of(&error) {
+                // Only where the coordinator has said no is it known that nothing happened.
+                Failure::Refused(text) if !cause.txn_requires_abort() => Err(Failure::InDoubt(text)),
+                failure => Err(failure),
+            };
+        }
+        if left.is_zero() {
+            return Err(Failure::InDoubt(error.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Where a record of a committed transaction is.
+fn place(delivery: DeliveryFuture, record: &NewRecord) -> Result<Position, Failure> {
+    let delivered = futures::executor::block_on(delivery);
+    match delivered {
+        Ok(Ok(delivery)) => Ok(position(record, delivery.partition, delivery.offset)),
+        Ok(Err((error, _))) => Err(Failure::InDoubt(format!("committed, and yet not delivered: {error}"))),
+        Err(_) => Err(Failure::InDoubt("the producer went before it said where records are".to_owned())),
+    }
+}
+
+pub(super) fn position(record: &NewRecord, partition: i32, offset: i64) -> Position {
+    Position { topic: record.topic, partition: partition.unsigned_abs(), offset: offset.unsigned_abs() }
+}
+
+/// What a caller of the log is told.
+pub(super) fn unavailable(failure: Failure) -> LogError {
+    let (Failure::Refused(text) | Failure::Fenced(text) | Failure::InDoubt(text)) = failure;
+    LogError::Unavailable(text)
+}
