@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::progress::Line;
 use super::{SOCKET, router};
-use crate::config::Config;
+use crate::config::{Config, StorageKind};
 use crate::node::{Node, Role};
 
 /// A way to a node.
@@ -29,7 +29,8 @@ pub enum Client {
 }
 
 impl Client {
-    /// Connects to the node that runs on the data directory, or starts one without listeners.
+    /// Connects to the node that runs on the data directory, or starts one without listeners: in a cluster, over the
+    /// services that all share.
     ///
     /// # Errors
     /// When neither is possible, for instance because the directory cannot be written.
@@ -38,8 +39,13 @@ impl Client {
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self::Running(socket));
         }
+        // The parts of a cluster run elsewhere; partitions that came here would go again when the command ends.
+        let roles: &[Role] = match config.storage {
+            StorageKind::Embedded => &[Role::Pipelines, Role::Lander],
+            StorageKind::Cluster => &[],
+        };
         let node = Node::open(config).await?;
-        node.start(&[Role::Pipelines, Role::Lander]).await?;
+        node.start(roles).await?;
         Ok(Self::Own(Box::new(router(node.clone())), node))
     }
 

@@ -13,7 +13,7 @@ use anyhow::Context;
 
 use crate::admin::client::Client;
 use crate::cli::{Cli, Command, Common, ConfigCommand, Listen};
-use crate::config::{self, Config};
+use crate::config::{self, Config, StorageKind};
 use crate::node::Role;
 
 /// Runs a command line.
@@ -94,7 +94,7 @@ async fn with_client(config: Config, work: impl AsyncFnOnce(&Client) -> anyhow::
 fn must_exist(config: &Config) -> anyhow::Result<()> {
     let data = config.data_dir.display();
     anyhow::ensure!(
-        config.data_dir.join("log").exists(),
+        config.storage == StorageKind::Cluster || config.data_dir.join("log").exists(),
         "{data} is no data directory of Millrace; say which with --data, or make one with `millrace up`"
     );
     Ok(())

@@ -34,7 +34,9 @@ impl Node {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(START_TIMEOUT, begun).await.context("no lander has begun on all partitions; see the log of the node, or of the landers")?
+        tokio::time::timeout(START_TIMEOUT, begun)
+            .await
+            .context("no lander has begun on all partitions; see the log of the node, or of the landers")?
     }
 
     /// Receptions that screening has not processed, and changes that are not visible yet.

@@ -1,12 +1,14 @@
 //! Building again what can be built from the tables and the log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_query::tables::Table;
 use millrace_schemas::Topic;
-use millrace_storage::{HotStore, Log};
 
 use super::{Node, Role};
+
+/// How long landers may take to notice.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Makes the search index again from the tables and the bodies; what has not landed follows from the log. Searches
@@ -39,19 +41,26 @@ impl Node {
     /// When the lander does not run here, or the log cannot be read.
     pub async fn rebuild_hot(&self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<u64> {
         self.require(&[Role::Lander])?;
+        let is_here = self.lander.is_running().await;
         self.lander.stop().await?;
         for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
             let landed = self.tables.positions(Table::EmailState).get(&partition).copied().unwrap_or(0);
             self.storage.hot.reset(partition, landed).await?;
         }
-        self.lander.start().await;
+        // Landers of other processes find that their partitions were reset, and fill them as they do after a start.
+        if is_here {
+            self.lander.start().await;
+        }
         let total = self.behind().await?;
+        let begun = Instant::now();
         loop {
             let behind = self.behind().await?;
             progress(total.saturating_sub(behind), total);
             if behind == 0 {
                 break;
             }
+            let is_moving = behind < total || begun.elapsed() < PATIENCE;
+            anyhow::ensure!(is_moving, "no lander fills the hot store; start one with `millrace run lander`");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let mut rows = 0;

@@ -11,10 +11,8 @@ use millrace_api::{Api, Options, ServeOptions, UploadKey};
 use millrace_query::mail::search::Indexer;
 use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
 use millrace_query::tables::{Table, Tables};
-use millrace_schemas::Topic;
 use millrace_smtp::{Reception, ReceptionOptions, tls};
 use millrace_storage::Storage;
-use millrace_storage::embedded::StorageOptions;
 use millrace_udfs::{Dns, StageOptions};
 use tokio::net::TcpListener;
 
@@ -136,12 +134,7 @@ async fn lander(node: &Arc<Node>) -> anyhow::Result<()> {
 }
 
 /// The lander of `mailbox.changes`.
-pub fn mail_lander(
-    config: &Config,
-    storage: &Storage,
-    tables: &Arc<Tables>,
-    background: &Background,
-) -> Restartable {
+pub fn mail_lander(config: &Config, storage: &Storage, tables: &Arc<Tables>, background: &Background) -> Restartable {
     let interval = Duration::from_secs(config.landing.interval_s);
     let options = LanderOptions { interval, max_rows: config.landing.max_rows, ..Default::default() };
     let (log, hot, tables) = (storage.log.clone(), storage.hot.clone(), tables.clone());
@@ -152,12 +145,7 @@ pub fn mail_lander(
 }
 
 /// The only writer of the search index.
-pub fn indexer(
-    storage: &Storage,
-    tables: &Arc<Tables>,
-    search: &Arc<Search>,
-    background: &Background,
-) -> Restartable {
+pub fn indexer(storage: &Storage, tables: &Arc<Tables>, search: &Arc<Search>, background: &Background) -> Restartable {
     let (log, blobs) = (storage.log.clone(), storage.blobs.clone());
     let (tables, search) = (tables.clone(), search.clone());
     Restartable::new("the indexer", background.handle().clone(), move |shutdown| {
@@ -182,21 +170,6 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
         Ok(())
     });
     Ok(("http", address))
-}
-
-/// The reserve on disk, the log's topics, retention and the window of first-seen, as configured.
-pub fn storage_options(config: &Config) -> StorageOptions {
-    let mut options = StorageOptions::default();
-    options.log.min_free_bytes = config.min_free_bytes;
-    options.packs.min_free_bytes = config.min_free_bytes;
-    for topic in Topic::ALL.into_iter().filter(|topic| !topic.is_compacted()) {
-        let topic = options.log.topic_mut(topic);
-        topic.partitions = config.log.partitions;
-        topic.retention_age = Some(Duration::from_secs(config.log.retention_hours * 3600));
-        topic.retention_bytes = Some(config.log.retention_bytes);
-    }
-    options.first_seen.window = Duration::from_secs(u64::from(config.screening.first_seen_days) * 24 * 3600);
-    options
 }
 
 /// The stage functions over this node's storage.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_query::mail::{Search, SearchOptions};
-use millrace_query::tables::{CatalogOptions, SharedTables, TableOptions, Tables};
+use millrace_query::tables::{CatalogOptions, PostgresOptions, SharedTables, TableOptions, Tables};
 use millrace_schemas::Topic;
 use millrace_storage::Storage;
 use millrace_storage::cluster::{
@@ -46,9 +46,9 @@ async fn cluster(config: &Config) -> anyhow::Result<Services> {
     let store = object_store::build(&s3)?;
     let redis = Redis::connect(&redis_options(config)?).await?;
     let log = KafkaLog::open(kafka_options(config)?).await.context("kafka.brokers")?;
-    let blobs = S3Packs::open(&s3, S3PackOptions::default()).await?;
+    let blobs = S3Packs::open(store.clone(), &s3, S3PackOptions::default()).await?;
     let hot = RedisHot::open(redis.clone(), RedisHotOptions::default()).await?;
-    let first_seen = RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config) });
+    let first_seen = RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
     let storage = Storage::shared(Arc::new(log), Arc::new(blobs), Arc::new(hot), Arc::new(first_seen));
     let warehouse = format!("s3://{}/{}", s3.bucket, within(&s3.prefix, "warehouse"));
     let shared = SharedTables { catalog: catalog_options(config)?, store, warehouse };
@@ -147,6 +147,7 @@ pub fn catalog_options(config: &Config) -> anyhow::Result<CatalogOptions> {
     let catalog = &config.catalog;
     let url = needed(catalog.url.as_deref(), "catalog.url")?;
     let password = secret(catalog.password.as_ref(), catalog.password_file.as_deref(), "catalog.password")?;
-    let token = secret(catalog.token.as_ref(), catalog.token_file.as_deref(), "catalog.token")?;
-    Ok(CatalogOptions { url: url.to_owned(), password, token, ca_file: catalog.ca_file.clone() })
+    let ca_file = catalog.ca_file.clone();
+    let password = password.map(|password| millrace_query::tables::Secret::new(password.reveal()));
+    Ok(CatalogOptions::Postgres(PostgresOptions { url: url.to_owned(), password, ca_file }))
 }

@@ -38,6 +38,19 @@ pub struct Changed {
     pub seq: u64,
 }
 
+impl Changed {
+    /// Stands for changes that could not be told, as when a hot store elsewhere could not be heard for a while: any
+    /// account may have changed.
+    pub fn missed() -> Self {
+        Self { account_id: Arc::from(""), seq: u64::MAX }
+    }
+
+    /// Whether it tells, or may stand for, a change of the account at or after `from`.
+    pub fn concerns(&self, account_id: &str, from: u64) -> bool {
+        self.seq >= from && (self.account_id.is_empty() || *self.account_id == *account_id)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum HotError {
     /// Try again later; nothing is lost, since the log has it.
@@ -72,6 +85,7 @@ pub trait HotStore: Send + Sync {
     /// All rows held of a partition with `seq >= from`, ascending by `seq`, for SQL over fresh mail.
     async fn rows(&self, partition: u32, from: u64) -> Result<HotTail, HotError>;
 
-    /// Changes from now on. A receiver that lags loses the oldest and must read the state again.
+    /// Changes from now on. A receiver that lags loses the oldest and must read the state again; so must every receiver
+    /// that is told [`Changed::missed`].
     fn watch(&self) -> broadcast::Receiver<Changed>;
 }

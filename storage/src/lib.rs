@@ -7,8 +7,8 @@
 //! - [`hot`]: changes that the tables do not have yet, and what changed last
 //! - [`first_seen`]: who claimed a key first
 //!
-//! [`embedded`] has the adapters that need nothing but a directory. Not here: what records mean (`schemas`),
-//! and tables (`query`).
+//! [`embedded`] has the adapters that need nothing but a directory, [`cluster`] those over services that many processes
+//! share. Not here: what records mean (`schemas`), and tables (`query`).
 
 pub mod blob;
 pub mod cluster;
@@ -17,6 +17,7 @@ pub mod embedded;
 pub mod first_seen;
 pub mod hot;
 pub mod log;
+pub mod packs;
 mod secret;
 mod storage;
 

@@ -96,7 +96,7 @@ impl Watcher {
     async fn wait(&mut self) -> Option<()> {
         loop {
             match self.receiver.recv().await {
-                Ok(changed) if *changed.account_id == *self.account.id && changed.seq >= self.told => break,
+                Ok(changed) if changed.concerns(&self.account.id, self.told) => break,
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => break,
                 Err(RecvError::Closed) => return None,

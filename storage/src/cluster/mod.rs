@@ -1,7 +1,16 @@
 //! The adapters over services that a cluster shares.
 //!
 //! - [`kafka`]: the log on Kafka
+//! - [`redis`]: the hot store and first-seen on Redis
+//! - [`packs`]: bodies in packs on S3
+//! - [`object_store`]: how S3 is reached
 
 pub mod kafka;
+pub mod object_store;
+pub mod packs;
+pub mod redis;
 
 pub use kafka::{KafkaLog, KafkaOptions, SaslOptions};
+pub use object_store::{S3Error, S3Options};
+pub use packs::{S3PackOptions, S3Packs};
+pub use redis::{Redis, RedisError, RedisFirstSeen, RedisFirstSeenOptions, RedisHot, RedisHotOptions, RedisOptions};

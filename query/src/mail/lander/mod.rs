@@ -29,13 +29,19 @@ use self::backlog::Backlog;
 use self::landing::Landing;
 use super::merged::MergeError;
 use super::stored::StoredError;
+use crate::backoff::Backoff;
 use crate::tables::{Positions, Table, TableError, Tables};
 
 /// The group whose position tells the log's retention what has landed.
 pub const GROUP: &str = "lander";
 
 const POLL: Duration = Duration::from_millis(100);
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// Until it begins again after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a hot store that got nothing new is asked whether it is still ours: one that was lost, or reset by another, is
+/// filled again also when no mail comes.
+const HOLD_INTERVAL: Duration = Duration::from_secs(1);
 /// Until a log that takes or gives nothing is asked again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -106,6 +112,7 @@ impl Lander {
     /// What failed while stopping; before that, failures are logged and tried again.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), LandError> {
         let mut consumer = None;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let result = self.session(&mut consumer, &shutdown).await;
             if shutdown.is_cancelled() {
@@ -113,9 +120,11 @@ impl Lander {
             }
             if let Err(error) = result {
                 metrics::counter!("millrace_lander_failures_total").increment(1);
-                tracing::error!(%error, "the lander begins again from where the tables end");
+                let pause = backoff.pause();
+                let pause_ms = pause.as_millis();
+                tracing::error!(%error, pause_ms, "the lander begins again from where the tables end");
                 tokio::select! {
-                    () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = shutdown.cancelled() => {}
                 }
             }
@@ -151,6 +160,7 @@ impl Lander {
             consumer: consumer.as_mut(),
             landings,
             retry_at: None,
+            held_at: Instant::now(),
             max_records: self.options.max_poll_records,
         };
         // Refused when the partitions have gone to another meanwhile: what was made of the hot store is made again there.
@@ -197,6 +207,8 @@ struct Applying<'a> {
     landings: watch::Receiver<Positions>,
     /// Set while the log has refused the group's position.
     retry_at: Option<Instant>,
+    /// When the hot store was last asked about all partitions.
+    held_at: Instant,
     max_records: usize,
 }
 
@@ -210,6 +222,9 @@ impl Applying<'_> {
             }
             if !self.consumer.assignment().iter().eq(self.next.keys()) {
                 return Ok(());
+            }
+            if self.held_at.elapsed() >= HOLD_INTERVAL {
+                self.hold().await?;
             }
             self.applier.backlog.space().await;
             let records = match self.consumer.poll(self.max_records, POLL).await {
@@ -232,6 +247,15 @@ impl Applying<'_> {
                 }
             }
         }
+    }
+
+    /// Makes sure that the hot store is ours and has all that was applied.
+    async fn hold(&mut self) -> Result<(), LandError> {
+        for (&partition, &next) in &self.next {
+            self.applier.hot.apply(partition, Vec::new(), next).await?;
+        }
+        self.held_at = Instant::now();
+        Ok(())
     }
 
     /// Lets the hot store drop what has landed, moves the group to behind it, and goes on reading where it was. A log

@@ -1,6 +1,6 @@
 //! Bodies in pack files: `<day>/<ulid>.pack`.
 //!
-//! A put goes: [`entry`] (compressed and framed, on the caller's side) → [`writer`] (one thread appends all that wait
+//! A put goes: [`entry`](crate::packs::entry) (compressed and framed, on the caller's side) → [`writer`] (one thread appends all that wait
 //! and syncs once) → reference. A get is one positioned read, checked ([`reader`]). [`verify`] walks a pack and
 //! reports damage.
 //!
@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use super::pressure::Pressure;
 use super::{MIN_FREE_BYTES, OpenError, STALL_TIMEOUT};
 use crate::blob::{BlobError, BlobStore, BodyRef};
+use crate::packs::entry;
 
 pub mod disk;
-pub mod entry;
 mod reader;
 pub mod verify;
 mod writer;

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::entry::{self, ENTRY_HEADER_LEN, EntryHeader, PACK_HEADER_LEN};
 use crate::blob::{BlobError, BodyRef};
+use crate::packs::entry::{self, PACK_HEADER_LEN};
+use crate::packs::{is_name, open_entry};
 
 /// Reads entries at their place; keeps some packs open.
 pub(crate) struct Reader {
@@ -39,16 +40,14 @@ impl Reader {
             ErrorKind::UnexpectedEof => damaged("it is cut off".to_owned()),
             _ => failed(&error),
         })?;
-        let header = EntryHeader::decode(&bytes).map_err(damaged)?;
-        header.open(&bytes[ENTRY_HEADER_LEN..]).map_err(damaged)
+        open_entry(reference, &bytes)
     }
 
     fn file(&self, reference: &BodyRef) -> Result<Arc<File>, BlobError> {
         if let Some(file) = self.open.lock().get(&reference.pack) {
             return Ok(file.clone());
         }
-        // The name may come from outside.
-        if reference.to_string().parse::<BodyRef>().is_err() {
+        if !is_name(reference) {
             return Err(BlobError::NotFound(reference.clone()));
         }
         let file = File::open(self.dir.join(&reference.pack)).map_err(|error| match error.kind() {

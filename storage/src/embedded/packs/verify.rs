@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::entry::{self, ENTRY_HEADER_LEN, ENTRY_MAGIC, EntryHeader, PACK_HEADER_LEN};
+use crate::packs::entry::{self, ENTRY_HEADER_LEN, ENTRY_MAGIC, EntryHeader, PACK_HEADER_LEN};
 
 /// Bytes looked through at a time for the next entry behind damage.
 const SCAN_BYTES: usize = 64 * 1024;

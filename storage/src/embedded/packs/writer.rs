@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 
 use super::PackOptions;
 use super::disk::{Disk, PackFile};
-use super::entry;
 use crate::blob::{BlobError, BodyRef};
 use crate::embedded::pressure::{Pressure, Room, SpaceGuard};
+use crate::packs::{self, entry};
 
 const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// How often a failing disk is looked at again.
@@ -177,8 +177,7 @@ impl Writer {
     }
 
     fn begin_pack(&self) -> io::Result<Pack> {
-        let now = chrono::Utc::now();
-        let name = format!("{}/{}.pack", now.format("%Y-%m-%d"), ulid::Ulid::new());
+        let name = packs::new_name();
         let file = self.disk.create(&self.dir.join(&name))?;
         Ok(Pack { name, file, len: 0 })
     }

@@ -30,6 +30,8 @@ const CODEC_ZSTD: u8 = 1;
 const ZSTD_LEVEL: i32 = 1;
 /// A header that says more is not believed.
 const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// No entry is longer.
+pub(crate) const MAX_ENTRY_BYTES: u64 = MAX_BODY_BYTES + ENTRY_HEADER_LEN as u64;
 /// Below this, compression has nothing to work with.
 const MIN_COMPRESSED_BYTES: usize = 128;
 

@@ -1,0 +1,40 @@
+//! The scripts of the hot store, and keys and values as they take them.
+
+use std::sync::LazyLock;
+
+use fred::types::Key;
+use fred::types::scripts::Script;
+
+macro_rules! script {
+    ($file:literal) => {
+        LazyLock::new(|| Script::from_lua(concat!(include_str!("../scripts/held.lua"), include_str!($file))))
+    };
+}
+
+pub(super) static RESET: LazyLock<Script> = script!("../scripts/reset.lua");
+pub(super) static APPLY: LazyLock<Script> = script!("../scripts/apply.lua");
+pub(super) static RELEASE: LazyLock<Script> = script!("../scripts/release.lua");
+pub(super) static READ: LazyLock<Script> = script!("../scripts/read.lua");
+pub(super) static NEWEST: LazyLock<Script> = script!("../scripts/newest.lua");
+pub(super) static APPLIED_TO: LazyLock<Script> = script!("../scripts/applied_to.lua");
+
+/// Offsets are numbers of Lua, which are exact up to here: 285 years of a million records a second.
+pub(super) const MAX_OFFSET: u64 = 1 << 53;
+
+/// The keys of a partition, as `held.lua` names them; the braces keep them on one node.
+pub(super) fn keys(prefix: &str, partition: u32) -> [Key; 4] {
+    ["meta", "rows", "accounts", "newest"].map(|what| Key::from(format!("{{{prefix}:hot:{partition}}}:{what}")))
+}
+
+/// An account as the scripts write it.
+pub(in crate::cluster::redis) fn account_key(account_id: &str) -> String {
+    format!("{:08x}{account_id}", account_id.len())
+}
+
+/// Splits what begins with an [`account_key`].
+pub(in crate::cluster::redis) fn split_account(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_at_checked(8)?;
+    let length = usize::from_str_radix(std::str::from_utf8(length).ok()?, 16).ok()?;
+    let (account_id, rest) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(account_id).ok()?, rest))
+}
