@@ -5,11 +5,13 @@
 //! - [`packs`]: bodies in packs on S3
 //! - [`object_store`]: how S3 is reached
 
+#[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod object_store;
 pub mod packs;
 pub mod redis;
 
+#[cfg(feature = "kafka")]
 pub use kafka::{KafkaLog, KafkaOptions, SaslOptions};
 pub use object_store::{S3Error, S3Options};
 pub use packs::{S3PackOptions, S3Packs};

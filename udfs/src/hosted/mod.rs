@@ -2,7 +2,7 @@
 //! (`arroyo/*.rs`) and hands on nothing of Millrace's configuration.
 //!
 //! - [`settings`]: environment variables, named as the configuration's keys are
-//! - [`stores`]: bodies and first-seen by these settings
+//! - [`services`]: those of a cluster, S3 and Redis; [`stores`]: bodies and first-seen by these settings
 //! - [`bounds`]: no panic and no endless wait leaves a call, since either takes Arroyo's job down, again and again for
 //!   the same record: both are error values
 //!
@@ -10,6 +10,7 @@
 //! in the local runner.
 
 mod bounds;
+mod services;
 mod settings;
 mod stores;
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::bounds::LONGEST_CALL;
+use super::services::Services;
 use crate::authenticate::Dns;
 
 /// What the stage functions of this process work with.
@@ -25,7 +26,7 @@ pub(super) enum Storage {
     /// The folder `MILLRACE_DATA_DIR` of a process on this machine.
     Embedded { data_dir: PathBuf },
     /// S3 and Redis.
-    Cluster,
+    Cluster(Box<Services>),
 }
 
 impl Settings {
@@ -47,7 +48,7 @@ impl Settings {
                     let data_dir = variable("MILLRACE_DATA_DIR").unwrap_or_else(|| "./millrace-data".to_owned());
                     Storage::Embedded { data_dir: data_dir.into() }
                 }
-                Some("cluster") => Storage::Cluster,
+                Some("cluster") => Storage::Cluster(Box::new(Services::read(&variable)?)),
                 Some(other) => return Err(format!("MILLRACE_STORAGE is '{other}': it is embedded or cluster")),
             },
             dns: dns(variable("MILLRACE_SCREENING_DNS").as_deref().unwrap_or("system"))?,
@@ -94,6 +95,7 @@ mod tests {
 
     #[test]
     fn a_wrong_variable_is_named() {
+        assert!(read(&[("MILLRACE_STORAGE", "cluster")]).unwrap_err().contains("MILLRACE_S3_BUCKET"));
         let wrong =
             [("MILLRACE_STORAGE", "s3"), ("MILLRACE_SCREENING_DNS", "here"), ("MILLRACE_SCREENING_PATIENCE_S", "241")];
         for (name, value) in wrong {

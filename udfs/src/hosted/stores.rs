@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use millrace_storage::cluster::{Redis, RedisFirstSeen, S3PackOptions, S3Packs, object_store};
 use millrace_storage::embedded::{EmbeddedPacks, PackOptions};
 use millrace_storage::{BlobStore, FirstSeen};
 use tokio::sync::OnceCell;
 
+use super::services::Services;
 use super::settings::{Settings, Storage};
 
 /// Where bodies are read from.
@@ -21,7 +23,7 @@ pub(super) async fn blobs() -> Result<Arc<dyn BlobStore>, String> {
                 let packs = EmbeddedPacks::open(&data_dir.join("blobs"), PackOptions::default());
                 Ok(Arc::new(packs.map_err(|error| error.to_string())?) as Arc<dyn BlobStore>)
             }
-            Storage::Cluster => cluster_stores().await.map(|stores| stores.0),
+            Storage::Cluster(services) => bodies_on_s3(services).await,
         }
     });
     opened.await.cloned()
@@ -34,18 +36,24 @@ pub(super) async fn blobs() -> Result<Arc<dyn BlobStore>, String> {
 pub(super) async fn first_seen() -> Result<Arc<dyn FirstSeen>, String> {
     static FIRST_SEEN: OnceCell<Arc<dyn FirstSeen>> = OnceCell::const_new();
     let opened = FIRST_SEEN.get_or_try_init(|| async {
-        match Settings::get()?.storage {
+        match &Settings::get()?.storage {
             // Embedded claims become durable with the log of the one process that holds them.
             Storage::Embedded { .. } => Err("embedded first-seen cannot be shared with a worker: \
                                              set MILLRACE_STORAGE=cluster and MILLRACE_REDIS_URL"
                 .to_owned()),
-            Storage::Cluster => cluster_stores().await.map(|stores| stores.1),
+            Storage::Cluster(services) => claims_in_redis(services).await,
         }
     });
     opened.await.cloned()
 }
 
-/// Bodies in S3 and first-seen in Redis, by `MILLRACE_S3_…` and `MILLRACE_REDIS_…`.
-async fn cluster_stores() -> Result<(Arc<dyn BlobStore>, Arc<dyn FirstSeen>), String> {
-    Err("MILLRACE_STORAGE=cluster is not known to this build".to_owned())
+async fn bodies_on_s3(services: &Services) -> Result<Arc<dyn BlobStore>, String> {
+    let store = object_store::build(&services.s3).map_err(|error| error.to_string())?;
+    let packs = S3Packs::open(store, &services.s3, S3PackOptions::default()).await;
+    Ok(Arc::new(packs.map_err(|error| error.to_string())?))
+}
+
+async fn claims_in_redis(services: &Services) -> Result<Arc<dyn FirstSeen>, String> {
+    let redis = Redis::connect(&services.redis).await.map_err(|error| error.to_string())?;
+    Ok(Arc::new(RedisFirstSeen::new(redis, &services.first_seen)))
 }
