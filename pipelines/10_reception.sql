@@ -5,8 +5,12 @@
 -- one recipient, that a stage could not process). Each recipient ends in exactly one mail.delivery or is covered by
 -- exactly one mail.dead-letter.
 --
--- The text is Arroyo's dialect and runs unchanged in the local runner. A deployer fills in {{kafka}}, {{registry}} and
--- {{commit_mode}}. Binary columns stay inside; times are microseconds since 1970 UTC.
+-- The text is Arroyo's dialect and runs unchanged in the local runner; the deployer adds to each table how its topic is
+-- reached. Binary columns stay inside; times are microseconds since 1970 UTC.
+--
+-- Arroyo asks an asynchronous function again, after a restart, with the first columns of the row that waited. So such a
+-- function stands over a subquery without a name that begins with its arguments in order, and filters nothing itself.
+-- A sink writes all its rows by one schema: its INSERTs agree in which columns may be null (coalesce says "never").
 
 CREATE TABLE reception (
   message_id TEXT NOT NULL,
@@ -21,11 +25,7 @@ CREATE TABLE reception (
   body TEXT NOT NULL,
   size_bytes BIGINT NOT NULL,
   body_digest TEXT NOT NULL
-) WITH (
-  connector = 'kafka', type = 'source', topic = 'mail.reception', bootstrap_servers = '{{kafka}}',
-  'source.offset' = 'earliest', 'source.group_id' = '10_reception', 'source.read_mode' = 'read_committed',
-  format = 'avro', 'avro.confluent_schema_registry' = 'true', 'schema_registry.endpoint' = '{{registry}}'
-);
+) WITH (connector = 'kafka', type = 'source', topic = 'mail.reception');
 
 CREATE TABLE screened (
   message_id TEXT NOT NULL,
@@ -50,11 +50,7 @@ CREATE TABLE screened (
   spam_score DOUBLE,
   disposition TEXT NOT NULL,
   reason TEXT
-) WITH (
-  connector = 'kafka', type = 'sink', topic = 'mail.screened', bootstrap_servers = '{{kafka}}',
-  'sink.key_field' = 'message_id', 'sink.commit_mode' = '{{commit_mode}}',
-  format = 'avro', 'avro.confluent_schema_registry' = 'true', 'schema_registry.endpoint' = '{{registry}}'
-);
+) WITH (connector = 'kafka', type = 'sink', topic = 'mail.screened', 'sink.key_field' = 'message_id');
 
 CREATE TABLE mailbox_changes (
   kind TEXT NOT NULL,
@@ -69,11 +65,7 @@ CREATE TABLE mailbox_changes (
   mailbox TEXT,
   summary TEXT,
   patch TEXT
-) WITH (
-  connector = 'kafka', type = 'sink', topic = 'mailbox.changes', bootstrap_servers = '{{kafka}}',
-  'sink.key_field' = 'account_id', 'sink.commit_mode' = '{{commit_mode}}',
-  format = 'avro', 'avro.confluent_schema_registry' = 'true', 'schema_registry.endpoint' = '{{registry}}'
-);
+) WITH (connector = 'kafka', type = 'sink', topic = 'mailbox.changes', 'sink.key_field' = 'account_id');
 
 CREATE TABLE delivery (
   message_id TEXT NOT NULL,
@@ -86,11 +78,7 @@ CREATE TABLE delivery (
   remote_ip TEXT,
   size_bytes BIGINT NOT NULL,
   detail TEXT
-) WITH (
-  connector = 'kafka', type = 'sink', topic = 'mail.delivery', bootstrap_servers = '{{kafka}}',
-  'sink.key_field' = 'message_id', 'sink.commit_mode' = '{{commit_mode}}',
-  format = 'avro', 'avro.confluent_schema_registry' = 'true', 'schema_registry.endpoint' = '{{registry}}'
-);
+) WITH (connector = 'kafka', type = 'sink', topic = 'mail.delivery', 'sink.key_field' = 'message_id');
 
 CREATE TABLE dead_letter (
   stage TEXT NOT NULL,
@@ -102,17 +90,17 @@ CREATE TABLE dead_letter (
   topic TEXT,
   "partition" BIGINT,
   "offset" BIGINT
-) WITH (
-  connector = 'kafka', type = 'sink', topic = 'mail.dead-letter', bootstrap_servers = '{{kafka}}',
-  'sink.key_field' = 'stage', 'sink.commit_mode' = '{{commit_mode}}',
-  format = 'avro', 'avro.confluent_schema_registry' = 'true', 'schema_registry.endpoint' = '{{registry}}'
-);
+) WITH (connector = 'kafka', type = 'sink', topic = 'mail.dead-letter', 'sink.key_field' = 'stage');
 
 -- The body, by its reference.
 CREATE VIEW fetched AS
 SELECT message_id, received_at_us, origin, remote_ip, helo, server_name, reverse_path, forward_path, recipients, body,
        size_bytes, body_digest, fetch_body(body) AS raw
-FROM reception;
+FROM (
+  SELECT body, message_id, received_at_us, origin, remote_ip, helo, server_name, reverse_path, forward_path, recipients,
+         size_bytes, body_digest
+  FROM reception
+);
 
 INSERT INTO dead_letter
 SELECT 'fetched' AS stage, 'there is no readable body at ' || body AS error, received_at_us AS failed_at_us, message_id,
@@ -129,25 +117,25 @@ FROM fetched
 WHERE raw IS NOT NULL;
 
 INSERT INTO dead_letter
-SELECT 'summarised' AS stage, summary->>'error' AS error, received_at_us AS failed_at_us, message_id,
+SELECT 'summarised' AS stage, coalesce(summary->>'error', '') AS error, received_at_us AS failed_at_us, message_id,
        CAST(NULL AS TEXT) AS recipient, body,
        CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM summarised
 WHERE (summary->>'error') IS NOT NULL;
 
--- SPF, DKIM, DMARC, ARC. The arguments of an asynchronous function are columns of a subquery.
+-- SPF, DKIM, DMARC, ARC.
 CREATE VIEW authenticated AS
 SELECT message_id, received_at_us, origin, remote_ip, helo, reverse_path, forward_path, recipients, body, size_bytes,
        body_digest, raw, summary, authenticate(raw, remote_ip, helo, reverse_path, server_name) AS authentication
 FROM (
-  SELECT message_id, received_at_us, origin, remote_ip, helo, server_name, reverse_path, forward_path, recipients, body,
-         size_bytes, body_digest, raw, summary
+  SELECT raw, remote_ip, helo, reverse_path, server_name, message_id, received_at_us, origin, forward_path, recipients,
+         body, size_bytes, body_digest, summary
   FROM summarised
   WHERE (summary->>'error') IS NULL
-) AS readable;
+);
 
 INSERT INTO dead_letter
-SELECT 'authenticated' AS stage, authentication->>'error' AS error, received_at_us AS failed_at_us, message_id,
+SELECT 'authenticated' AS stage, coalesce(authentication->>'error', '') AS error, received_at_us AS failed_at_us, message_id,
        CAST(NULL AS TEXT) AS recipient, body,
        CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM authenticated
@@ -162,7 +150,7 @@ WHERE (authentication->>'error') IS NULL;
 
 INSERT INTO dead_letter
 SELECT 'scanned' AS stage,
-       CASE WHEN (virus->>'error') IS NOT NULL THEN virus->>'error' ELSE spam->>'error' END AS error,
+       coalesce(virus->>'error', spam->>'error', '') AS error,
        received_at_us AS failed_at_us, message_id,
        CAST(NULL AS TEXT) AS recipient, body,
        CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
@@ -240,16 +228,16 @@ CREATE VIEW deduplicated AS
 SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, summary, disposition, entry, account_id,
        recipient, first_seen(entry, claim, message_id, received_at_us) AS seen
 FROM (
-  SELECT message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, claim, summary, disposition,
-         entry, account_id, recipient
+  SELECT entry, claim, message_id, received_at_us, remote_ip, reverse_path, body, size_bytes, summary, disposition,
+         account_id, recipient
   FROM addressed
   WHERE disposition <> 'quarantine'
-) AS admitted;
+);
 
 INSERT INTO dead_letter
 SELECT 'deduplicated' AS stage, coalesce(seen->>'error', 'first_seen gave no answer') AS error,
-       received_at_us AS failed_at_us, message_id,
-       entry AS recipient, body,
+       coalesce(received_at_us, 0) AS failed_at_us, coalesce(message_id, '') AS message_id,
+       entry AS recipient, coalesce(body, '') AS body,
        CAST(NULL AS TEXT) AS topic, CAST(NULL AS BIGINT) AS "partition", CAST(NULL AS BIGINT) AS "offset"
 FROM deduplicated
 WHERE (seen->>'first') IS NULL;

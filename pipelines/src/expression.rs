@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Volatility;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Select, SelectItem, Spanned, visit_expressions,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Select, SelectItem, Spanned,
+    TableFactor, visit_expressions,
 };
 
 use crate::error::{PipelineError, Place};
@@ -31,11 +32,11 @@ impl ExpressionCheck<'_> {
             match call(expression) {
                 Some((name, function)) if link::is_async(&name) => {
                     let place = self.place.at(function.span().start.line);
-                    self.asynchronous(place, &name, function)?;
                     if let Some(first) = waits.replace(name.clone()) {
                         let construct = format!("two asynchronous functions in one SELECT ({first} and {name})");
                         return Err(place.unsupported(construct, "make a view of each"));
                     }
+                    self.asynchronous(place, select, &name, function)?;
                 }
                 Some((name, function)) if name == "unnest" => {
                     unnests += 1;
@@ -47,9 +48,16 @@ impl ExpressionCheck<'_> {
         select.selection.as_ref().map_or(Ok(()), |condition| self.plain(condition))
     }
 
-    /// An asynchronous call is a column of its own; Arroyo keeps the argument columns of calls that are under way at
-    /// a checkpoint, so that arguments that are more than columns do not come back right.
-    fn asynchronous(&self, place: Place<'_>, name: &str, function: &Function) -> Result<(), PipelineError> {
+    /// An asynchronous call is a column of its own. Of calls that are under way at a checkpoint Arroyo keeps the row
+    /// that they stand in, and asks again with its first columns: the arguments must be those. And the row must be
+    /// that of a subquery without a name: the planner passes over what else stands between the call and the view.
+    fn asynchronous(
+        &self,
+        place: Place<'_>,
+        select: &Select,
+        name: &str,
+        function: &Function,
+    ) -> Result<(), PipelineError> {
         if self.is_nested {
             let construct = format!("the asynchronous function {name} in a subquery");
             return Err(place.unsupported(construct, "make the subquery a view"));
@@ -57,6 +65,19 @@ impl ExpressionCheck<'_> {
         if !arguments(function).iter().all(|argument| argument.is_some_and(is_column)) {
             let construct = format!("an expression as an argument of the asynchronous function {name}");
             return Err(place.unsupported(construct, "give it plain columns of a subquery"));
+        }
+        if select.selection.is_some() {
+            let construct = format!("WHERE beside the asynchronous function {name}");
+            return Err(place.unsupported(construct, "filter in the subquery that it reads"));
+        }
+        let arguments = arguments(function).into_iter().flatten().filter_map(column_name);
+        let Some(columns) = unnamed_subquery(select).map(column_names) else {
+            let construct = format!("the asynchronous function {name} over anything but a subquery without a name");
+            return Err(place.unsupported(construct, "write FROM (SELECT its arguments, other columns FROM …)"));
+        };
+        if !arguments.enumerate().all(|(at, argument)| columns.get(at) == Some(&Some(argument))) {
+            let construct = format!("the asynchronous function {name} over a subquery that begins otherwise");
+            return Err(place.unsupported(construct, "let the subquery begin with its arguments, in their order"));
         }
         Ok(())
     }
@@ -162,6 +183,32 @@ fn arguments(function: &Function) -> Vec<Option<&Expr>> {
         _ => None,
     });
     expressions.collect()
+}
+
+/// The SELECT of a subquery that the whole of FROM is.
+fn unnamed_subquery(select: &Select) -> Option<&Select> {
+    match &select.from.first()?.relation {
+        TableFactor::Derived { subquery, alias: None, .. } => subquery.body.as_select(),
+        _ => None,
+    }
+}
+
+/// What a SELECT calls its columns, where it says so.
+fn column_names(select: &Select) -> Vec<Option<String>> {
+    let names = select.projection.iter().map(|item| match item {
+        SelectItem::UnnamedExpr(expression) => column_name(expression),
+        SelectItem::ExprWithAlias { alias, .. } => Some(ident_name(alias)),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn column_name(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Identifier(name) => Some(ident_name(name)),
+        Expr::CompoundIdentifier(names) => names.last().map(ident_name),
+        _ => None,
+    }
 }
 
 fn is_column(expression: &Expr) -> bool {

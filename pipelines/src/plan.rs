@@ -115,10 +115,11 @@ pub(crate) fn logical_stages(
     let source = register(place, context, &definition.source.name, Arc::clone(&definition.source.schema))?;
     let mut slots = vec![(definition.source.name.clone(), Arc::clone(&source))];
     let mut stages = Vec::with_capacity(definition.stages.len());
+    let mut inserted: Vec<Option<(u64, SchemaRef)>> = vec![None; definition.sinks.len()];
     for stage in &definition.stages {
         let place = Place { pipeline, line: stage.line };
         let plan = logical(place, &context.state(), stage)?;
-        let schema = with_plain_text(plan.schema().as_arrow());
+        let schema = between_stages(&plan);
         let input = input(&plan);
         let input = slots.iter().find(|(name, _)| Some(name) == input.as_ref());
         let (_, input) = input.ok_or_else(|| place.invalid("the stage reads no source and no view"))?;
@@ -132,6 +133,10 @@ pub(crate) fn logical_stages(
             Into::Sink(sink) => {
                 let table = &definition.sinks[*sink];
                 fits(place, &table.name, &schema, &table.schema)?;
+                match &inserted[*sink] {
+                    Some(earlier) => agrees(place, &table.name, &schema, earlier)?,
+                    None => inserted[*sink] = Some((stage.line, Arc::clone(&schema))),
+                }
                 (table.name.clone(), Output::Sink(*sink))
             }
         };
@@ -170,13 +175,43 @@ fn input(plan: &LogicalPlan) -> Option<String> {
     }
 }
 
-/// Some of DataFusion's text functions give views of text; between stages text is plain.
-fn with_plain_text(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Utf8View | DataType::LargeUtf8 => field.as_ref().clone().with_data_type(DataType::Utf8),
-        _ => field.as_ref().clone(),
+/// What a stage hands on. Some of DataFusion's text functions give views of text; between stages text is plain. In
+/// Arroyo whatever went through `unnest` may be null.
+fn between_stages(plan: &LogicalPlan) -> SchemaRef {
+    let is_unnested = is_unnested(plan);
+    let fields = plan.schema().fields().iter().map(|field| {
+        let field = field.as_ref().clone();
+        let field = match field.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 => field.with_data_type(DataType::Utf8),
+            _ => field,
+        };
+        let is_nullable = field.is_nullable() || is_unnested;
+        field.with_nullable(is_nullable)
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn is_unnested(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Unnest(_)) || plan.inputs().into_iter().any(is_unnested)
+}
+
+/// Holds an INSERT against an earlier one into the same sink. Arroyo writes all rows of a sink by the schema of one, in
+/// which a column that may be null is another type than one that may not.
+fn agrees(
+    place: Place<'_>,
+    sink: &str,
+    given: &Schema,
+    (line, earlier): &(u64, SchemaRef),
+) -> Result<(), PipelineError> {
+    for (given, earlier) in given.fields().iter().zip(earlier.fields()) {
+        if given.is_nullable() != earlier.is_nullable() {
+            let (here, there) = if given.is_nullable() { ("may be", "is never") } else { ("is never", "may be") };
+            let name = given.name();
+            let message = format!("column '{name}' of '{sink}' {here} null, and {there} in the INSERT on line {line}");
+            return Err(place.invalid(message + "; write coalesce(…) where it may, so that all rows have one schema"));
+        }
+    }
+    Ok(())
 }
 
 /// Holds the columns of an INSERT against those of its sink: by position, names too, so that a column that slipped

@@ -10,13 +10,16 @@
 //! - [`arrow`]: many records at once, straight to and from an Arrow batch
 //! - [`decode_changes`]: many records of `mailbox.changes` at once, as Rust values
 
+#[cfg(feature = "arrow")]
 pub mod arrow;
+#[cfg(feature = "arrow")]
 mod changes;
 pub mod codec;
 pub mod record;
 pub mod registry;
 pub mod topic;
 
+#[cfg(feature = "arrow")]
 pub use changes::decode_changes;
 pub use codec::{CodecError, decode, encode};
 pub use record::{AvroRecord, DeadLetter, Delivery, DirectoryEntry, MailboxChange, MailboxPatch, Reception, Screened};

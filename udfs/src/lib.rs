@@ -8,6 +8,7 @@
 //! - `body`: fetch_body; `summary`: summarise; `authenticate`; `virus`: scan_virus; `spam`: score_spam;
 //!   `duplicate`: first_seen
 //! - [`searchable_text`]: what the search index takes of a message
+//! - [`hosted`]: the same in an Arroyo worker; `../arroyo/*.rs` are thin wrappers over it
 //! - `message`: bounded parsing, charsets, text; `guard`: the last net
 //!
 //! Not here: which verdict leads where (that is SQL), and storage.
@@ -16,6 +17,7 @@ mod authenticate;
 mod body;
 mod duplicate;
 mod guard;
+pub mod hosted;
 mod message;
 mod search_text;
 pub mod spam;

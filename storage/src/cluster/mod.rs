@@ -6,12 +6,14 @@
 //! - [`object_store`]: how S3 is reached
 //! - [`probe`]: whether a bucket can be used
 
+#[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod object_store;
 pub mod packs;
 pub mod probe;
 pub mod redis;
 
+#[cfg(feature = "kafka")]
 pub use kafka::{KafkaLog, KafkaOptions, SaslOptions};
 pub use object_store::{S3Error, S3Options};
 pub use packs::{S3PackOptions, S3Packs};

@@ -1,0 +1,3 @@
+-- refused: line 3: the local runner does not run the asynchronous function fetch_body over anything but a subquery without a name
+CREATE VIEW a AS
+SELECT message_id, fetch_body(body) AS raw FROM (SELECT body, message_id FROM reception) AS b;
