@@ -52,7 +52,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use batch::event_batch;
-pub use catalog::{CatalogError, CatalogOptions, PostgresOptions, RestOptions, Secret};
+pub use catalog::{CatalogError, CatalogOptions, PostgresOptions, RestOptions};
 pub use error::TableError;
 pub use open::{SharedTables, TableOptions, Tables};
 pub use positions::Positions;

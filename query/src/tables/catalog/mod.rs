@@ -10,7 +10,6 @@ mod rest;
 mod sqlite;
 mod tls;
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -111,25 +110,5 @@ pub(super) async fn connect(options: CatalogOptions, io: iceberg::io::FileIO) ->
     match options {
         CatalogOptions::Postgres(options) => Ok(Arc::new(PointerCatalog::new(Postgres::open(options).await?, io))),
         CatalogOptions::Rest(options) => Ok(Arc::new(Rest::open(options).await?)),
-    }
-}
-
-/// A password or token: it does not print.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::membership::{Membership, Shared};
 use super::options::REQUEST_TIMEOUT;
-use super::read::{cannot_read, record};
+use super::read::{cannot_read, patiently, record};
 use super::slots::Slot;
 use super::transaction::{Failure, Offsets, Transactor};
 use super::{Layout, place_records};
@@ -299,7 +299,8 @@ type Client = rdkafka::consumer::BaseConsumer<Shared>;
 fn committed(consumer: &Client, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic.name(), partition as i32);
-    let found = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(|error| cannot_read(topic, &error))?;
+    let found = patiently(|| consumer.committed_offsets(list.clone(), REQUEST_TIMEOUT));
+    let found = found.map_err(|error| cannot_read(topic, &error))?;
     Ok(found.elements().first().and_then(|place| match place.offset() {
         Offset::Offset(offset) => u64::try_from(offset).ok(),
         _ => None,
@@ -311,7 +312,7 @@ fn group_position(consumer: &Client, topic: Topic, partition: u32) -> Result<u64
     if let Some(offset) = committed(consumer, topic, partition)? {
         return Ok(offset);
     }
-    let bounds = consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT);
+    let bounds = patiently(|| consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT));
     Ok(bounds.map_err(|error| cannot_read(topic, &error))?.0.max(0).unsigned_abs())
 }
 

@@ -28,7 +28,7 @@ use self::ends::Ends;
 use self::member::KafkaConsumer;
 use self::membership::Membership;
 use self::options::{REQUEST_TIMEOUT, Telling};
-use self::read::{Range, Readers, cannot_read};
+use self::read::{Range, Readers, cannot_read, patiently};
 use self::slots::Slots;
 use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
 
@@ -184,7 +184,7 @@ impl Log for KafkaLog {
         let look = move || {
             let mut list = TopicPartitionList::new();
             list.add_partition(topic.name(), partition as i32);
-            observer.committed_offsets(list, REQUEST_TIMEOUT)
+            patiently(|| observer.committed_offsets(list.clone(), REQUEST_TIMEOUT))
         };
         let found = tokio::task::spawn_blocking(look).await;
         let found = found.map_err(|error| LogError::Unavailable(error.to_string()))?;

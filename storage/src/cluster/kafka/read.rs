@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millrace_schemas::Topic;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
@@ -48,8 +48,8 @@ impl Readers {
     /// The first kept offset, and the one at which a reader of committed records stops.
     pub(super) async fn stable_bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), LogError> {
         self.with(move |Reader(consumer)| {
-            let bounds = consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT);
-            let (low, high) = bounds.map_err(|error| cannot_read(topic, &error))?;
+            let bounds = || consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT);
+            let (low, high) = patiently(bounds).map_err(|error| cannot_read(topic, &error))?;
             Ok((low.max(0).unsigned_abs(), high.max(0).unsigned_abs()))
         })
         .await
@@ -124,10 +124,37 @@ impl Reader {
     }
 }
 
-/// What the client gets over by itself.
+/// Asks again while what is in the way passes by itself, as when a partition moves to another broker.
+pub(super) fn patiently<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        match ask() {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 fn is_passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
-    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::NetworkException
+        )
+    )
 }
 
 pub(super) fn cannot_read(topic: Topic, error: &KafkaError) -> LogError {

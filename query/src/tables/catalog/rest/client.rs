@@ -161,7 +161,7 @@ fn http(options: &RestOptions) -> Result<reqwest::Client, CatalogError> {
     let bad = |error: &dyn std::fmt::Display| CatalogError::Options(error.to_string());
     let mut headers = HeaderMap::new();
     if let Some(token) = &options.token {
-        let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+        let value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()));
         let mut value = value.map_err(|_| bad(&"the token has characters that no header takes"))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);

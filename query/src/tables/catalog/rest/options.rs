@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use millrace_storage::Secret;
 use reqwest::Url;
 
-use crate::tables::catalog::{CatalogError, Secret};
+use crate::tables::catalog::CatalogError;
 
 /// An Iceberg REST catalog.
 #[derive(Clone, Debug)]
