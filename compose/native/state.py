@@ -83,6 +83,8 @@ class Home:
         self.root.mkdir(parents=True, exist_ok=True)
         # Others may pass through, since PostgreSQL runs as another user than root; what is secret is closed by itself.
         self.root.chmod(0o711)
+        # Whatever repository it is in, nothing of it belongs there.
+        write_whole(self.root / ".gitignore", "*\n")
         self.save()
 
     def save(self) -> None:
