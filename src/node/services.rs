@@ -103,6 +103,7 @@ pub fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
         is_tls: kafka.tls,
         ca_file: kafka.ca_file.clone(),
         sasl,
+        is_name_kept: config.node_name.is_some(),
         session_timeout: Duration::from_secs(kafka.session_timeout_s),
         ..KafkaOptions::new(brokers, node_name(config))
     })

@@ -40,7 +40,7 @@ pub use counts::MailboxCounts;
 pub use events::{EventLander, EventLanderOptions};
 pub use fresh::FreshMail;
 pub use labels::{DRAFT, Labels, ROLES, SEEN};
-pub use lander::{LandError, Lander, LanderOptions};
+pub use lander::{GROUP as LANDER_GROUP, LandError, Lander, LanderOptions};
 pub use mailboxes::{MailError, Mailboxes, MailboxesOptions};
 pub use merged::MergeError;
 pub use millrace_storage::hot::Changed;

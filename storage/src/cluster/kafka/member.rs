@@ -81,12 +81,16 @@ pub(super) struct KafkaConsumer {
 impl KafkaConsumer {
     pub(super) fn new(membership: Membership, layout: Arc<Layout>, topic: Topic, group: &str, slot: Slot) -> Self {
         let transactor = Transactor::new(&layout.options, &format!("{group}.{}", slot.number()));
+        let transactor = Arc::new(Mutex::new(transactor));
+        if layout.options.is_name_kept {
+            end_what_was_left_open(transactor.clone());
+        }
         Self {
             cursors: BTreeMap::new(),
             membership,
             layout,
             topic,
-            transactor: Arc::new(Mutex::new(transactor)),
+            transactor,
             in_doubt: None,
             turn: 0,
             _slot: slot,
@@ -173,10 +177,10 @@ impl KafkaConsumer {
     }
 
     /// Takes what has come.
-    fn drain(&mut self, max_records: usize) -> Result<Vec<Record>, LogError> {
+    fn drain(&mut self, max_records: usize) -> Vec<Record> {
         let mut order: Vec<u32> = self.cursors.keys().copied().collect();
         if order.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let begin = self.turn % order.len();
         order.rotate_left(begin);
@@ -193,7 +197,7 @@ impl KafkaConsumer {
                         break;
                     }
                 };
-                let record = record(self.topic, &message)?;
+                let record = record(self.topic, &message);
                 let offset = message.offset().unsigned_abs();
                 // Out of a fetch that a seek has overtaken.
                 if cursor.next.is_some_and(|next| offset < next) {
@@ -205,7 +209,7 @@ impl KafkaConsumer {
                 records.push(record);
             }
         }
-        Ok(records)
+        records
     }
 
     /// Learns how a commit ended whose answer did not come.
@@ -274,6 +278,18 @@ impl KafkaConsumer {
         let done = tokio::task::spawn_blocking(run).await;
         done.unwrap_or_else(|error| Err(Failure::InDoubt(error.to_string())))
     }
+}
+
+/// A transaction that a predecessor of our name left open holds back everyone who reads what it wrote.
+fn end_what_was_left_open(transactor: Arc<Mutex<Transactor>>) {
+    tokio::task::spawn_blocking(move || {
+        let mut transactor = transactor.lock();
+        if let Err(failure) = transactor.begin_anew() {
+            tracing::warn!(?failure, "what a predecessor left open ends when its time is over");
+        }
+        // Many a member never commits outputs; one that does connects again.
+        transactor.disconnect();
+    });
 }
 
 fn refusal(error: &KafkaError) -> Failure {
@@ -364,7 +380,7 @@ impl Consumer for KafkaConsumer {
                 return Ok(Vec::new());
             }
             self.align().await?;
-            let records = self.drain(max_records)?;
+            let records = self.drain(max_records);
             if !records.is_empty() {
                 return Ok(records);
             }

@@ -44,6 +44,7 @@ mod slots;
 mod topics;
 mod transaction;
 
+pub use membership::all_left;
 pub use options::{KafkaOptions, SaslOptions, TRANSACTION_TIMEOUT};
 pub use probe::probe;
 
@@ -174,7 +175,7 @@ impl Log for KafkaLog {
 
     async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Consumer>, LogError> {
         let (layout, slot) = (self.layout.clone(), self.slots.take(group));
-        let membership = Membership::join(&layout.options, group, topic)?;
+        let membership = Membership::join(&layout.options, group, topic, slot.number())?;
         Ok(Box::new(KafkaConsumer::new(membership, layout, topic, group, slot)))
     }
 

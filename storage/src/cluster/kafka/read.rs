@@ -102,7 +102,7 @@ impl Reader {
         while records.len() < max_records && (bytes < max_bytes || records.is_empty()) {
             match self.0.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    let record = record(topic, &message)?;
+                    let record = record(topic, &message);
                     let size = record.key.len() + record.value.len();
                     if !records.is_empty() && bytes + size > max_bytes {
                         break;
@@ -161,14 +161,14 @@ pub(super) fn cannot_read(topic: Topic, error: &KafkaError) -> LogError {
     LogError::Unavailable(format!("{topic} cannot be read from Kafka: {error}"))
 }
 
-pub(super) fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Result<Record, LogError> {
+/// A record as a broker gives it. A key that is no UTF-8 was written by something else; it is shown as far as it goes, so
+/// that whoever reads on finds the value and says what is wrong with it.
+pub(super) fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
     let (partition, offset) = (message.partition().unsigned_abs(), message.offset().unsigned_abs());
-    let key = std::str::from_utf8(message.key().unwrap_or_default());
-    let key = key.map_err(|_| LogError::Damaged(format!("the key at {topic}/{partition}/{offset} is no UTF-8")))?;
-    Ok(Record {
+    Record {
         position: Position { topic, partition, offset },
-        key: key.to_owned(),
+        key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
         value: bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default()),
         appended_at_us: message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000),
-    })
+    }
 }
