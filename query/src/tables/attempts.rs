@@ -13,9 +13,10 @@ use super::state::TableState;
 use super::{Table, TableError};
 use crate::backoff::Backoff;
 
-/// Attempts to commit against others before giving up.
-const ATTEMPTS: u32 = 30;
-const LONGEST_PAUSE_MS: u64 = 500;
+/// Attempts to commit against others before giving up. Many, since one who commits without a pause goes before another
+/// time and again: nobody queues.
+const ATTEMPTS: u32 = 100;
+const LONGEST_PAUSE_MS: u64 = 250;
 /// How long a catalog is asked what became of a commit.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -139,6 +140,6 @@ fn check(table: Table, current: &Positions, base: &Positions, positions: &Positi
 
 /// Longer each time, and by chance: those who met once do not meet again.
 fn pause(attempt: u32) -> Duration {
-    let longest = (10_u64 << attempt.min(10)).min(LONGEST_PAUSE_MS);
+    let longest = (10_u64 << (attempt / 4).min(10)).min(LONGEST_PAUSE_MS);
     Duration::from_millis(rand::random_range(0..=longest))
 }

@@ -4,7 +4,9 @@
 mod commits;
 mod faults;
 mod faulty;
+mod lost_answers;
 mod place;
+mod proxy;
 mod python;
 mod races;
 mod reads;

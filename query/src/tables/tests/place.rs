@@ -1,5 +1,6 @@
 //! Where the tables of a test are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -67,8 +68,30 @@ impl Place {
     }
 
     pub(in crate::tables) fn rest() -> Self {
+        Place::rest_at(variable("MILLRACE_TEST_ICEBERG_REST"))
+    }
+
+    pub(in crate::tables) fn rest_at(url: String) -> Self {
         let name = format!("test_{}", Uuid::now_v7().simple());
-        Place::Rest { url: variable("MILLRACE_TEST_ICEBERG_REST"), name, store: s3() }
+        Place::Rest { url, name, store: s3() }
+    }
+
+    /// The same database, which knows our sessions by this name.
+    pub(in crate::tables) fn known_as(mut self, name: &str) -> Self {
+        if let Place::Shared { catalog: CatalogOptions::Postgres(options), .. } = &mut self {
+            options.url = format!("{}&application_name={name}", options.url);
+        }
+        self
+    }
+
+    /// The same database at another address.
+    pub(in crate::tables) fn through(mut self, address: SocketAddr) -> Self {
+        if let Place::Shared { catalog: CatalogOptions::Postgres(options), .. } = &mut self {
+            let (before, path) = options.url.rsplit_once('/').unwrap();
+            let user = before.rsplit_once('@').unwrap().0;
+            options.url = format!("{user}@{address}/{path}");
+        }
+        self
     }
 
     pub(in crate::tables) async fn open(&self) -> Arc<Tables> {
