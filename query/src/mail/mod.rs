@@ -44,7 +44,7 @@ pub use lander::{GROUP as LANDER_GROUP, LandError, Lander, LanderOptions};
 pub use mailboxes::{MailError, Mailboxes, MailboxesOptions};
 pub use merged::MergeError;
 pub use millrace_storage::hot::Changed;
-pub use search::{Search, SearchError, SearchOptions, TextQuery};
+pub use search::{Search, SearchError, SearchOptions, SharedOptions, TextQuery};
 pub use stored::StoredError;
 pub use summary::{Address, Attachment, Summary};
 pub use version::{EmailVersion, Facts};

@@ -133,6 +133,7 @@ impl Lander {
             if let Err(error) = result {
                 if error.is_move() {
                     tracing::info!(%error, "partitions have moved: the lander begins again from where the tables end");
+                    tokio::time::sleep(FIRST_PAUSE).await;
                     continue;
                 }
                 metrics::counter!("millrace_lander_failures_total").increment(1);
