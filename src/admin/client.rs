@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tower::ServiceExt;
 
@@ -24,8 +25,9 @@ use crate::node::{Node, Role};
 pub enum Client {
     /// To the one that runs on this data directory.
     Running(std::path::PathBuf),
-    /// To one of our own, in this process.
-    Own(Box<Router>, Arc<Node>),
+    /// To one of our own, in this process, with the directory that it has while it lasts where others use the configured
+    /// one.
+    Own(Box<Router>, Arc<Node>, Option<TempDir>),
 }
 
 impl Client {
@@ -34,26 +36,30 @@ impl Client {
     ///
     /// # Errors
     /// When neither is possible, for instance because the directory cannot be written.
-    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+    pub async fn connect(mut config: Config) -> anyhow::Result<Self> {
         let socket = config.data_dir.join(SOCKET);
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self::Running(socket));
         }
         // The parts of a cluster run elsewhere; partitions that came here would go again when the command ends.
-        let roles: &[Role] = match config.storage {
-            StorageKind::Embedded => &[Role::Pipelines, Role::Lander],
-            StorageKind::Cluster => &[],
+        let (roles, directory): (&[Role], _) = match config.storage {
+            StorageKind::Embedded => (&[Role::Pipelines, Role::Lander], None),
+            StorageKind::Cluster => {
+                let directory = tempfile::tempdir().context("no temporary directory can be made")?;
+                directory.path().clone_into(&mut config.data_dir);
+                (&[], Some(directory))
+            }
         };
         let node = Node::open(config).await?;
         node.start(roles).await?;
-        Ok(Self::Own(Box::new(router(node.clone())), node))
+        Ok(Self::Own(Box::new(router(node.clone())), node, directory))
     }
 
     /// Ends a node of our own: what it has is landed first.
     pub async fn close(self) -> anyhow::Result<()> {
         match self {
             Self::Running(_) => Ok(()),
-            Self::Own(router, node) => {
+            Self::Own(router, node, _directory) => {
                 drop(router);
                 node.stop().await
             }
@@ -69,7 +75,7 @@ impl Client {
             .header("content-type", "application/json")
             .body(body)?;
         let response = match self {
-            Self::Own(router, _) => router.as_ref().clone().oneshot(request).await?,
+            Self::Own(router, ..) => router.as_ref().clone().oneshot(request).await?,
             Self::Running(socket) => send_over(socket, request).await?,
         };
         if response.status().is_success() {

@@ -10,12 +10,18 @@ use tokio::runtime::{Builder, Handle, Runtime};
 pub struct Background(Option<Runtime>);
 
 impl Background {
+    /// `gives_way` where reception and reading are in the same process; one by itself would give way to whatever else the
+    /// machine does.
+    ///
     /// # Errors
     /// When no threads can be started.
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start(gives_way: bool) -> anyhow::Result<Self> {
         // SCHED_IDLE (sched(7)): what wakes up beside them goes first, where even the lowest niceness may finish its
         // turn before. They still get a small share of cores that are never idle.
-        let give_way = || {
+        let give_way = move || {
+            if !gives_way {
+                return;
+            }
             let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
             if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
                 tracing::debug!(?error, "screening runs at the priority of everything else");

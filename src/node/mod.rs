@@ -105,7 +105,7 @@ impl Node {
             directory.add_domain("millrace.test").await?;
         }
         let stages = Arc::new(Stages::new(role::stage_options(&config, &storage)?)?);
-        let background = Background::start()?;
+        let background = Background::start(config.storage == StorageKind::Embedded)?;
         let (log, hot) = (storage.log.clone(), storage.hot.clone());
         let mailboxes =
             Arc::new(Mailboxes::new(log.clone(), hot.clone(), tables.clone(), search.clone(), Default::default()));

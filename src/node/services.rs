@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use millrace_query::mail::{Search, SearchOptions};
+use millrace_query::mail::{Search, SearchOptions, SharedOptions};
 use millrace_query::tables::{CatalogOptions, PostgresOptions, RestOptions, SharedTables, TableOptions, Tables};
 use millrace_schemas::Topic;
 use millrace_storage::Storage;
@@ -51,17 +51,23 @@ async fn cluster(config: &Config) -> anyhow::Result<Services> {
     let first_seen =
         RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
     let storage = Storage::shared(Arc::new(log), Arc::new(blobs), Arc::new(hot), Arc::new(first_seen));
+    let partitions = storage.log.partitions(Topic::MailboxChanges);
+    let (dir, prefix) = (config.data_dir.join("search"), within(&s3, "search"));
+    let search = Search::open_shared(&dir, store.clone(), &prefix, partitions, SharedOptions::default()).await?;
     let shared = SharedTables { catalog: catalog_options(config)?, store, warehouse: warehouse(&s3) };
     let tables = Tables::open_shared(shared, TableOptions::default()).await.context("catalog.url")?;
-    let search = Search::open(&config.data_dir.join("search"), SearchOptions::default()).await?;
     Ok(Services { storage, tables, search })
+}
+
+/// A name under the prefix.
+fn within(s3: &S3Options, name: &str) -> String {
+    let prefix = s3.prefix.trim_matches('/');
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
 }
 
 /// Where the tables are.
 pub fn warehouse(s3: &S3Options) -> String {
-    let prefix = s3.prefix.trim_matches('/');
-    let within = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-    format!("s3://{}/{within}warehouse", s3.bucket)
+    format!("s3://{}/{}", s3.bucket, within(s3, "warehouse"))
 }
 
 fn first_seen_window(config: &Config) -> Duration {

@@ -32,7 +32,7 @@ mod writing;
 
 pub use error::SearchError;
 pub use facade::{Search, SearchOptions};
-pub use indexer::Indexer;
+pub use indexer::{GROUP, Indexer};
 pub use query::TextQuery;
 pub use rebuild::RebuildProgress;
 pub use shards::SharedOptions;

@@ -85,16 +85,7 @@ impl KafkaConsumer {
         if layout.options.is_name_kept {
             end_what_was_left_open(transactor.clone());
         }
-        Self {
-            cursors: BTreeMap::new(),
-            membership,
-            layout,
-            topic,
-            transactor,
-            in_doubt: None,
-            turn: 0,
-            _slot: slot,
-        }
+        Self { cursors: BTreeMap::new(), membership, layout, topic, transactor, in_doubt: None, turn: 0, _slot: slot }
     }
 
     fn fenced(&self, partition: u32, reason: &str) -> LogError {

@@ -49,7 +49,7 @@ pub use options::{KafkaOptions, SaslOptions, TRANSACTION_TIMEOUT};
 pub use probe::probe;
 
 /// How often a wait looks for the end of a partition.
-const WAIT_INTERVAL: Duration = Duration::from_millis(50);
+const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Topics as the brokers have them.
 struct Layout {
