@@ -1,9 +1,11 @@
 """Prints the rows of Millrace's tables as PyIceberg reads them, one JSON object a line.
 
     read_tables.py DATA_DIR TABLE [COLUMN=VALUE]
+    read_tables.py '{"uri": …, "s3.endpoint": …}' TABLE [COLUMN=VALUE]
 
-Times are microseconds since 1970 UTC. With a condition, PyIceberg plans with it, so that wrong partition values or
-bounds would lose rows. Needs pyiceberg[sql-sqlite,pyarrow].
+The second form names the catalog of a cluster, by the properties that PyIceberg knows it by; `namespace` among them is
+that of the tables, where it is not `mail`. Times are microseconds since 1970 UTC. With a condition, PyIceberg plans with it, so that wrong partition values or
+bounds would lose rows. Needs pyiceberg[sql-sqlite,sql-postgres,pyarrow].
 """
 
 import datetime
@@ -11,7 +13,7 @@ import json
 import pathlib
 import sys
 
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import load_catalog
 from pyiceberg.expressions import EqualTo
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -24,9 +26,13 @@ def plain(value):
 
 
 def main():
-    directory, name = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
-    catalog = SqlCatalog("millrace", uri=f"sqlite:///{directory}/catalog.db")
-    table = catalog.load_table(f"mail.{name}")
+    where, name = sys.argv[1:3]
+    if where.startswith("{"):
+        properties = json.loads(where)
+    else:
+        properties = {"type": "sql", "uri": f"sqlite:///{pathlib.Path(where).resolve()}/catalog.db"}
+    namespace = properties.pop("namespace", "mail")
+    table = load_catalog("millrace", **properties).load_table(f"{namespace}.{name}")
     scan = table.scan()
     if len(sys.argv) > 3:
         column, value = sys.argv[3].split("=", 1)

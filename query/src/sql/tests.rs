@@ -12,10 +12,11 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 use millrace_schemas::{DeadLetter, Delivery, Reception, Topic, arrow::BatchDecoder, encode};
+use object_store::memory::InMemory;
 
 use super::testing::{MemoryBlobs, MemoryLog, MemoryMail};
 use super::{AuditReport, SqlEngine, SqlError, SqlOptions, audit, check_bodies};
-use crate::tables::testing::{T0, emails, reception, states};
+use crate::tables::testing::{T0, emails, open_objects, reception, states};
 use crate::tables::{Positions, Table, TableOptions, Tables, event_batch};
 
 struct Fixture {
@@ -29,6 +30,13 @@ impl Fixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tables = Tables::open(dir.path(), TableOptions { buckets: 4, ..TableOptions::default() }).await.unwrap();
+        Self { dir, tables, log: Arc::default(), mail: Arc::default() }
+    }
+
+    async fn in_objects() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = TableOptions { buckets: 4, ..TableOptions::default() };
+        let tables = open_objects(dir.path(), Arc::new(InMemory::new()), options).await;
         Self { dir, tables, log: Arc::default(), mail: Arc::default() }
     }
 
@@ -66,8 +74,7 @@ fn delivery(n: i64, event: &str, detail: &str) -> Delivery {
 }
 
 /// What the comments at the top of the `.slt` files say.
-async fn mixed() -> Fixture {
-    let fixture = Fixture::new().await;
+async fn mixed(fixture: Fixture) -> Fixture {
     for n in 0..5 {
         fixture.log.push(&reception(n));
     }
@@ -141,7 +148,15 @@ async fn check(engine: &SqlEngine, file: &str, block: &str) {
 
 #[tokio::test]
 async fn files_of_queries_get_the_rows_they_want() {
-    let fixture = mixed().await;
+    queries_get_what_they_want(mixed(Fixture::new().await).await).await;
+}
+
+#[tokio::test]
+async fn files_of_queries_get_the_same_rows_from_a_bucket() {
+    queries_get_what_they_want(mixed(Fixture::in_objects().await).await).await;
+}
+
+async fn queries_get_what_they_want(fixture: Fixture) {
     let engine = fixture.engine(SqlOptions::default());
     let mut checked = 0;
     for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql")).unwrap() {
@@ -173,7 +188,7 @@ async fn rows_are_seen_once_while_they_land() {
 
 #[tokio::test]
 async fn commits_of_another_process_are_seen() {
-    let fixture = mixed().await;
+    let fixture = mixed(Fixture::new().await).await;
     let engine = fixture.engine(SqlOptions::default());
     let other = Tables::open(fixture.dir.path(), TableOptions::default()).await.unwrap();
     assert_eq!(lines(&engine.query("SELECT count(*) FROM emails").await.unwrap()), ["12"]);
@@ -183,7 +198,7 @@ async fn commits_of_another_process_are_seen() {
 
 #[tokio::test]
 async fn a_query_has_its_limits() {
-    let fixture = mixed().await;
+    let fixture = mixed(Fixture::new().await).await;
     let endless = "SELECT count(*) FROM generate_series(1, 1000000000000) a(x) WHERE x % 3 = 7";
     let short = SqlOptions { timeout: Duration::from_millis(200), ..SqlOptions::default() };
     let error = fixture.engine(short).query(endless).await.unwrap_err();

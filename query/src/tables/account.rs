@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -22,6 +23,8 @@ use super::{Table, TableError, conform};
 
 /// Files of a bucket read at a time.
 const CONCURRENT_FILES: usize = 16;
+/// For one file, whatever the store's own client does within it: somebody waits for a mailbox.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Emails to look for.
 pub(super) struct Wanted {
@@ -70,22 +73,31 @@ impl AccountRead {
         let reads = files.into_iter().map(|file| {
             let read = self.clone();
             async move {
-                match objects.open(&file).await? {
-                    Opened::Large(reader) => read.large(&file, reader).await,
-                    Opened::Small(data) => {
-                        tokio::task::spawn_blocking(move || {
-                            let mut batches = Vec::new();
-                            read.file(&file, data, &mut batches)?;
-                            Ok(batches)
-                        })
-                        .await?
-                    }
-                }
+                let rows = tokio::time::timeout(TIMEOUT, read.of_object(objects, file.clone())).await;
+                rows.map_err(|_| file.unread(format!("no answer in {} s", TIMEOUT.as_secs())))?
             }
         });
         let batches: Vec<Vec<RecordBatch>> =
             stream::iter(reads).buffer_unordered(CONCURRENT_FILES).try_collect().await?;
         Ok(batches.into_iter().flatten().collect())
+    }
+
+    async fn of_object(
+        self: Arc<Self>,
+        objects: &ObjectReads,
+        file: Arc<DataFileRef>,
+    ) -> Result<Vec<RecordBatch>, TableError> {
+        match objects.open(&file).await? {
+            Opened::Large(reader) => self.large(&file, reader).await,
+            Opened::Small(data) => {
+                tokio::task::spawn_blocking(move || {
+                    let mut batches = Vec::new();
+                    self.file(&file, data, &mut batches)?;
+                    Ok(batches)
+                })
+                .await?
+            }
+        }
     }
 
     /// Reads a file at hand. Blocks.

@@ -39,6 +39,7 @@ impl Backend {
         let current = current.ok_or_else(|| dropped(table))?;
         let state = self.load(table, current, None).await?;
         check_form(table, &state.metadata)?;
+        self.files.path(state.metadata.location())?;
         Ok(state)
     }
 

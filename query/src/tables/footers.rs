@@ -34,7 +34,7 @@ impl ReadCaches {
         let half = options.cache_bytes / 2;
         let objects = match files {
             Files::Local => None,
-            Files::Objects(objects) => Some(ObjectReads::new(objects.clone(), options.file_cache_bytes)),
+            Files::Objects(objects) => Some(ObjectReads::new(objects.clone(), options)),
         };
         Self { footers: Mutex::new(Bounded::new(half)), runs: Mutex::new(Bounded::new(half)), objects }
     }

@@ -12,15 +12,13 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::ParquetObjectReader;
 use tokio::sync::OnceCell;
 
-use super::TableError;
 use super::bounded::Bounded;
 use super::data::Data;
 use super::footers::{ReadCaches, footer_options};
 use super::state::DataFileRef;
 use super::storage::Objects;
+use super::{TableError, TableOptions};
 
-/// Files up to this size are read whole: one request in place of four, one after the other.
-const SMALL_BYTES: u64 = 4 << 20;
 /// Read from the end of a large file at first: mostly footer and page index are in it.
 const FOOTER_BYTES: usize = 512 << 10;
 
@@ -29,8 +27,25 @@ type Pending = Arc<OnceCell<Bytes>>;
 
 pub(super) struct ObjectReads {
     objects: Objects,
+    /// Files up to this size are read whole: one request in place of four, one after the other.
+    small_bytes: u64,
     small: Mutex<Bounded<Arc<str>, Bytes>>,
     pending: Mutex<HashMap<Arc<str>, Pending>>,
+}
+
+struct Turn<'a> {
+    reads: &'a ObjectReads,
+    path: Arc<str>,
+    pending: Pending,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut all = self.reads.pending.lock();
+        if all.get(&self.path).is_some_and(|current| Arc::ptr_eq(current, &self.pending)) {
+            all.remove(&self.path);
+        }
+    }
 }
 
 /// A file to read.
@@ -40,31 +55,33 @@ pub(super) enum Opened {
 }
 
 impl ObjectReads {
-    pub(super) fn new(objects: Objects, limit_bytes: usize) -> Self {
-        Self { objects, small: Mutex::new(Bounded::new(limit_bytes)), pending: Mutex::default() }
+    pub(super) fn new(objects: Objects, options: TableOptions) -> Self {
+        let small = Mutex::new(Bounded::new(options.file_cache_bytes));
+        Self { objects, small_bytes: options.small_file_bytes, small, pending: Mutex::default() }
     }
 
     /// A file for reads of accounts: when it is small it stays in memory.
     pub(super) async fn open(&self, file: &DataFileRef) -> Result<Opened, TableError> {
-        if file.size_bytes > SMALL_BYTES {
+        if file.size_bytes > self.small_bytes {
             return self.large(file);
         }
         if let Some(bytes) = self.small.lock().get(&file.path) {
             return Ok(Opened::Small(Data::Memory(bytes)));
         }
-        let pending = self.pending.lock().entry(file.path.clone()).or_default().clone();
-        let read = pending.get_or_try_init(|| self.whole(file)).await.cloned();
-        let mut all = self.pending.lock();
-        if all.get(&file.path).is_some_and(|current| Arc::ptr_eq(current, &pending)) {
-            all.remove(&file.path);
-        }
-        drop(all);
-        Ok(Opened::Small(Data::Memory(read?)))
+        let turn = self.turn(&file.path);
+        let bytes = turn.pending.get_or_try_init(|| self.whole(file)).await.cloned()?;
+        Ok(Opened::Small(Data::Memory(bytes)))
+    }
+
+    /// One read of a file for all who want it now.
+    fn turn(&self, path: &Arc<str>) -> Turn<'_> {
+        let pending = self.pending.lock().entry(path.clone()).or_default().clone();
+        Turn { reads: self, path: path.clone(), pending }
     }
 
     /// A file for a scan of all rows, which leaves what is kept as it is.
     pub(super) async fn open_once(&self, file: &DataFileRef) -> Result<Opened, TableError> {
-        if file.size_bytes > SMALL_BYTES {
+        if file.size_bytes > self.small_bytes {
             return self.large(file);
         }
         let known = self.small.lock().get(&file.path);

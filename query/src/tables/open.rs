@@ -27,11 +27,13 @@ pub struct TableOptions {
     pub cache_bytes: usize,
     /// Memory for whole data files, in bytes; used where they are not on a local disk.
     pub file_cache_bytes: usize,
+    /// Data files up to this size are read whole where they are not on a local disk; larger ones by ranges.
+    pub small_file_bytes: u64,
 }
 
 impl Default for TableOptions {
     fn default() -> Self {
-        Self { buckets: 8, cache_bytes: 128 << 20, file_cache_bytes: 256 << 20 }
+        Self { buckets: 8, cache_bytes: 128 << 20, file_cache_bytes: 256 << 20, small_file_bytes: 4 << 20 }
     }
 }
 

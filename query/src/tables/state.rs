@@ -46,6 +46,12 @@ impl DataFileRef {
         })
     }
 
+    /// The error of a read that did not come to an end.
+    pub(super) fn unread(&self, reason: String) -> TableError {
+        let source = object_store::Error::Generic { store: "S3", source: reason.into() };
+        TableError::Object { path: self.path.to_string(), source }
+    }
+
     /// The value of a partition field, where it is known.
     pub(crate) fn partition_value(&self, field: usize) -> Option<PrimitiveLiteral> {
         self.partition.as_ref()?.fields().get(field)?.as_ref()?.as_primitive_literal()

@@ -1,13 +1,25 @@
 //! Rows for tests.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Schema;
 use millrace_schemas::Reception;
+use object_store::ObjectStore;
 
-use super::{Table, arrow_schema};
+use super::catalog::{PointerCatalog, Sqlite};
+use super::storage::{Files, Objects};
+use super::{Table, TableOptions, Tables, arrow_schema};
+
+/// Tables in a bucket, with their catalog in `dir`.
+pub(crate) async fn open_objects(dir: &Path, store: Arc<dyn ObjectStore>, options: TableOptions) -> Arc<Tables> {
+    let files = Files::Objects(Objects::of_location("s3://test/a", store).unwrap());
+    let sqlite = Sqlite::open(&dir.join("catalog.db")).unwrap();
+    let catalog = Arc::new(PointerCatalog::new(sqlite, files.io()));
+    Tables::open_with(catalog, files, "s3://test/a/warehouse".to_owned(), options).await.unwrap()
+}
 
 pub(crate) const T0: i64 = 1_790_000_000_000_000;
 

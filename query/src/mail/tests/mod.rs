@@ -2,5 +2,6 @@
 
 mod landing;
 mod model;
+mod processes;
 mod searching;
 mod views;

@@ -33,6 +33,12 @@ macro_rules! suite {
                 super::$name(crate::tables::tests::Place::objects()).await;
             })*
         }
+        mod ranges {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::tables::tests::Place::ranges()).await;
+            })*
+        }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             #[ignore = "needs PostgreSQL and S3: compose/native/test"]

@@ -11,8 +11,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::tables::catalog::{PointerCatalog, PostgresOptions, Rest, RestOptions, Sqlite};
+use crate::tables::catalog::{PostgresOptions, Rest, RestOptions};
 use crate::tables::storage::{Files, Objects};
+use crate::tables::testing::open_objects;
 use crate::tables::{CatalogOptions, SharedTables, TableOptions, Tables};
 
 /// Every [`Place::open`] is what another process would have.
@@ -20,7 +21,7 @@ pub(in crate::tables) enum Place {
     /// SQLite and a folder.
     Local(TempDir),
     /// SQLite and objects in memory.
-    Objects(TempDir, Arc<dyn ObjectStore>),
+    Objects(TempDir, Arc<dyn ObjectStore>, TableOptions),
     /// A namespace and a prefix of their own, behind this URL.
     Rest {
         url: String,
@@ -35,7 +36,7 @@ pub(in crate::tables) enum Place {
 }
 
 fn options() -> TableOptions {
-    TableOptions { buckets: 4, cache_bytes: 1 << 20, file_cache_bytes: 1 << 20 }
+    TableOptions { buckets: 4, cache_bytes: 1 << 20, file_cache_bytes: 1 << 20, small_file_bytes: 1 << 20 }
 }
 
 pub(in crate::tables) fn variable(name: &str) -> String {
@@ -51,8 +52,14 @@ impl Place {
         Place::objects_in(Arc::new(InMemory::new()))
     }
 
+    /// All files count as large, and nothing is kept.
+    pub(in crate::tables) fn ranges() -> Self {
+        let options = TableOptions { small_file_bytes: 0, cache_bytes: 0, ..options() };
+        Place::Objects(tempfile::tempdir().unwrap(), Arc::new(InMemory::new()), options)
+    }
+
     pub(in crate::tables) fn objects_in(store: Arc<dyn ObjectStore>) -> Self {
-        Place::Objects(tempfile::tempdir().unwrap(), store)
+        Place::Objects(tempfile::tempdir().unwrap(), store, options())
     }
 
     /// A schema and a prefix of their own.
@@ -97,12 +104,7 @@ impl Place {
     pub(in crate::tables) async fn open(&self) -> Arc<Tables> {
         let opened = match self {
             Place::Local(dir) => Tables::open(dir.path(), options()).await,
-            Place::Objects(dir, store) => {
-                let files = Files::Objects(Objects::of_location("s3://test/a", store.clone()).unwrap());
-                let sqlite = Sqlite::open(&dir.path().join("catalog.db")).unwrap();
-                let catalog = Arc::new(PointerCatalog::new(sqlite, files.io()));
-                Tables::open_with(catalog, files, "s3://test/a/warehouse".to_owned(), options()).await
-            }
+            Place::Objects(dir, store, options) => return open_objects(dir.path(), store.clone(), *options).await,
             Place::Rest { url, name, store } => {
                 let location = format!("s3://millrace/{name}/warehouse");
                 let files = Files::Objects(Objects::of_location(&location, store.clone()).unwrap());
@@ -125,7 +127,7 @@ impl Place {
                 let files = std::fs::read_dir(location.strip_prefix("file://").unwrap()).unwrap();
                 files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
             }
-            Place::Objects(_, store) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
+            Place::Objects(_, store, _) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
                 let prefix = Path::parse(location.splitn(4, '/').nth(3).unwrap()).unwrap();
                 let found: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
                 found.iter().map(|meta| meta.location.filename().unwrap().to_owned()).collect()
@@ -137,7 +139,7 @@ impl Place {
     pub(in crate::tables) async fn size(&self, path: &str) -> u64 {
         match self {
             Place::Local(_) => std::fs::metadata(path).unwrap().len(),
-            Place::Objects(_, store) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
+            Place::Objects(_, store, _) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
                 store.head(&Path::parse(path).unwrap()).await.unwrap().size
             }
         }

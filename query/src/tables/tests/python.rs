@@ -8,10 +8,12 @@ use arrow::datatypes::DataType;
 use arrow::json::writer::LineDelimited;
 use futures::TryStreamExt;
 use millrace_schemas::{Topic, arrow::BatchDecoder};
+use serde_json::json;
 
-use super::at;
+use super::place::variable;
+use super::{Place, at};
 use crate::tables::testing::{emails, reception, states};
-use crate::tables::{Table, TableOptions, TableSnapshot, Tables, arrow_schema, event_batch};
+use crate::tables::{CatalogOptions, Table, TableSnapshot, arrow_schema, event_batch};
 
 /// The rows as JSON, times as microseconds; sorted.
 async fn as_json(snapshot: &TableSnapshot) -> Vec<String> {
@@ -43,13 +45,50 @@ fn sorted_json(lines: &str) -> Vec<String> {
 }
 
 /// `MILLRACE_PYTHON=… cargo test -p millrace-query --lib -- --ignored pyiceberg`
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs MILLRACE_PYTHON: a Python with pyiceberg[sql-sqlite,pyarrow]"]
 async fn pyiceberg_reads_the_same_rows() {
+    reads_the_same_rows(Place::local()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL and S3: compose/native/test, and MILLRACE_PYTHON: one with pyiceberg[sql-postgres,pyarrow]"]
+async fn pyiceberg_reads_the_same_rows_by_postgres() {
+    reads_the_same_rows(Place::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an Iceberg REST catalog and S3: compose/native/test, and MILLRACE_PYTHON: one with pyiceberg[pyarrow]"]
+async fn pyiceberg_reads_the_same_rows_by_rest() {
+    reads_the_same_rows(Place::rest()).await;
+}
+
+/// What the script takes for the place: a folder, or properties of PyIceberg.
+fn argument(place: &Place) -> String {
+    let mut catalog = match place {
+        Place::Local(dir) => return dir.path().display().to_string(),
+        Place::Rest { url, name, .. } => json!({ "type": "rest", "uri": url, "namespace": name }),
+        Place::Shared { catalog: CatalogOptions::Postgres(options), .. } => {
+            json!({ "type": "sql", "uri": options.url.replace("postgresql://", "postgresql+psycopg2://") })
+        }
+        _ => panic!("PyIceberg does not reach this"),
+    };
+    for (key, name) in [
+        ("s3.endpoint", "MILLRACE_TEST_S3"),
+        ("s3.access-key-id", "MILLRACE_TEST_S3_KEY"),
+        ("s3.secret-access-key", "MILLRACE_TEST_S3_SECRET"),
+    ] {
+        catalog[key] = variable(name).into();
+    }
+    catalog["s3.region"] = "us-east-1".into();
+    catalog.to_string()
+}
+
+async fn reads_the_same_rows(place: Place) {
     let python = std::env::var("MILLRACE_PYTHON").expect("MILLRACE_PYTHON is a Python with pyiceberg");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/read_tables.py");
-    let dir = tempfile::tempdir().unwrap();
-    let tables = Tables::open(dir.path(), TableOptions::default()).await.unwrap();
+    let argument = argument(&place);
+    let tables = place.open().await;
     for n in 0..3_i64 {
         tables.append(Table::Emails, vec![emails(n * 100..n * 100 + 100, 7)], at(0, n as u64 + 1)).await.unwrap();
     }
@@ -63,7 +102,7 @@ async fn pyiceberg_reads_the_same_rows() {
     let read = |table: Table, condition: Option<&str>| {
         let output = std::process::Command::new(&python)
             .arg(&script)
-            .arg(dir.path())
+            .arg(&argument)
             .arg(table.name())
             .args(condition)
             .output()

@@ -28,7 +28,7 @@ SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('sync
 /// A statement that failed.
 pub(super) struct Failure {
     pub(super) error: CatalogError,
-    /// The connection broke before or after the statement was sent.
+    /// The connection is of no use any more; it may have broken after the statement was sent.
     pub(super) is_lost: bool,
     /// The statement may have been carried out, or be so yet.
     pub(super) is_unknown: bool,
@@ -103,8 +103,9 @@ impl Connection {
         };
         let is_conflict = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code);
         // Connections that break (08), and ends of sessions and waits (57), which can come after the commit itself.
-        let is_lost = ["08", "57P"].iter().any(|class| code.code().starts_with(class));
-        let is_unknown = is_lost || code.code().starts_with("57") || code.code() == "40003";
+        let is_unknown = ["08", "57", "40003"].iter().any(|class| code.code().starts_with(class));
+        // One that is a standby now does nothing for us any more.
+        let is_lost = ["08", "57P", "25006"].iter().any(|class| code.code().starts_with(class));
         let reason = describe(error);
         let error = match is_unknown {
             true => self.unavailable(reason),
