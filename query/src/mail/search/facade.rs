@@ -62,6 +62,11 @@ impl Search {
         Ok(Arc::new(Self { form: Form::Shared(Arc::new(shards)) }))
     }
 
+    /// Whether there are shards, which their owners write and make again wherever they run.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.form, Form::Shared(_))
+    }
+
     /// Ids of the account's emails that match, in no order. Emails destroyed a moment ago may still be among them.
     pub async fn search(self: &Arc<Self>, account_id: &str, query: &TextQuery) -> Result<Vec<String>, SearchError> {
         match &self.form {

@@ -60,6 +60,8 @@ impl Indexer {
                 return result;
             }
             if let Err(error) = result {
+                // It may have ended; leaving the group ends it for certain.
+                consumer = None;
                 let pause = backoff.pause();
                 let pause_ms = pause.as_millis();
                 tracing::error!(%error, pause_ms, "indexing for search begins again from the last commit");

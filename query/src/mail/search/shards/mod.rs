@@ -14,7 +14,8 @@
 //! - [`restore`]: taking a shard over
 //! - [`publisher`]: what an owner has committed, to the object store
 //! - [`owned`]: a shard that is ours
-//! - [`following`]: the shards of an indexer, as partitions come and go
+//! - [`places`]: the shards of an indexer
+//! - [`following`]: the log for these, as partitions come and go
 //! - [`rebuild`]: asking the owners to make their shards again
 
 mod bundle;
@@ -23,6 +24,7 @@ mod directory;
 mod following;
 mod manifest;
 mod owned;
+mod places;
 mod publisher;
 mod rebuild;
 mod remote;

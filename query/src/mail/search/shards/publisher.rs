@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tantivy::IndexMeta;
+use tantivy::index::SegmentComponent;
 use tokio::sync::watch;
 
 use super::Shards;
@@ -24,8 +25,17 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Objects on their way at the same time.
 const UPLOADS: usize = 3;
-/// Objects deleted at a time.
-const DELETIONS: usize = 50;
+/// Objects deleted after a publication.
+const DELETIONS: usize = 8;
+
+/// Files without which a segment cannot be opened.
+const NEEDED: [SegmentComponent; 5] = [
+    SegmentComponent::Postings,
+    SegmentComponent::Terms,
+    SegmentComponent::FastFields,
+    SegmentComponent::FieldNorms,
+    SegmentComponent::Store,
+];
 
 /// How far a shard is published.
 #[derive(Clone, Debug, Default)]
@@ -152,23 +162,20 @@ impl Publisher {
 
     async fn publish(&mut self) -> Result<(), SearchError> {
         let begun = Instant::now();
+        // Also when this fails, objects and a manifest may come to be there under what is named after it.
+        self.stored.manifest.publication += 1;
         let index = self.index.clone();
         // Its files stay while it is held.
         let meta = tokio::task::spawn_blocking(move || index.committed()).await??;
         self.bundle(self.bundles(&meta)).await?;
-        let files = meta.list_segment_files();
-        let named: HashSet<Arc<str>> = files.iter().filter_map(|file| self.directory.object_of(file)).collect();
+        let named = self.named(&meta)?;
         self.upload(&named).await?;
-        let is_named = |name: &str| named.contains(name);
-        let objects = self.known.values().map(|known| &known.object).filter(|object| is_named(&object.name));
+        let known = self.known.values().map(|known| &known.object);
         let manifest = Manifest {
-            publication: self.stored.manifest.publication + 1,
             meta: serde_json::to_value(&meta).map_err(std::io::Error::from)?,
-            objects: objects.cloned().collect(),
+            objects: known.filter(|object| named.contains(object.name.as_str())).cloned().collect(),
             ..self.stored.manifest.clone()
         };
-        // Also when it fails, it may come to be there.
-        self.stored.manifest.publication += 1;
         self.stored = self.store.replace(Some(self.stored.version.clone()), manifest).await?;
         self.is_behind = false;
         self.forget(&named);
@@ -190,7 +197,7 @@ impl Publisher {
     /// Files that are in no object, by the name of that to make: one of each new segment, and one of all deletions in older
     /// ones.
     fn bundles(&self, meta: &IndexMeta) -> BTreeMap<String, Vec<PathBuf>> {
-        let (epoch, publication) = (self.stored.manifest.epoch, self.stored.manifest.publication + 1);
+        let Manifest { epoch, publication, .. } = self.stored.manifest;
         let mut bundles: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
         let files = meta.list_segment_files();
         for segment in &meta.segments {
@@ -207,6 +214,24 @@ impl Publisher {
             }
         }
         bundles
+    }
+
+    /// The objects that have the files of an index.
+    fn named(&self, meta: &IndexMeta) -> Result<HashSet<Arc<str>>, SearchError> {
+        let mut named: HashSet<Arc<str>> = HashSet::new();
+        for segment in &meta.segments {
+            let deletes = segment.has_deletes().then_some(SegmentComponent::Delete);
+            for component in NEEDED.into_iter().chain(deletes) {
+                let file = segment.relative_path(component);
+                let object = self.directory.object_of(&file).filter(|object| self.known.contains_key(&**object));
+                // As when the disk was cleared under us.
+                let missing = || SearchError::Folder(std::io::Error::other(format!("{} is gone", file.display())));
+                named.insert(object.ok_or_else(missing)?);
+            }
+        }
+        let files = meta.list_segment_files();
+        named.extend(files.iter().filter_map(|file| self.directory.object_of(file)));
+        Ok(named)
     }
 
     /// Stores the objects that the next manifest names.
@@ -248,12 +273,17 @@ impl Publisher {
         }
     }
 
-    /// Deletes what has been named no more for long enough.
+    /// Deletes some of what has been named no more for long enough.
     async fn sweep(&mut self) {
         let now = Instant::now();
         let due: Vec<_> = self.leftovers.extract_if(.., |(until, _)| *until <= now).take(DELETIONS).collect();
-        for (_, name) in due {
-            if let Err(error) = self.store.delete(&name).await {
+        let mut deletions = Vec::new();
+        for (_, name) in &due {
+            deletions.push(self.store.delete(name));
+        }
+        let deleted = futures::future::join_all(deletions).await;
+        for ((_, name), deleted) in due.into_iter().zip(deleted) {
+            if let Err(error) = deleted {
                 tracing::warn!(partition = self.store.partition, name, %error, "an old object of search is left");
                 self.leftovers.push((now + CHECK, name));
             }

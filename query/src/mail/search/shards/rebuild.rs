@@ -1,12 +1,12 @@
 //! Asking the owners to make their shards again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::Shards;
 use super::manifest::Manifest;
-use super::store::ShardStore;
+use super::store::{ShardStore, Stored};
 use crate::mail::search::error::SearchError;
 use crate::mail::search::rebuild::RebuildProgress;
 use crate::tables::{Table, Tables};
@@ -15,6 +15,8 @@ use crate::tables::{Table, Tables};
 const ATTEMPTS: usize = 50;
 /// How often the shards are looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long it may take until an indexer takes a shard up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Shards {
     /// Marks every shard, which ends its owner's claim, and waits until whoever takes it next has made it again.
@@ -30,13 +32,19 @@ impl Shards {
         tables.refresh(Table::Emails).await?;
         let total = tables.snapshot(Table::Emails).rows();
         let mut done = RebuildProgress { total, ..RebuildProgress::default() };
+        let asked_at = Instant::now();
         let mut waiting: Vec<&ShardStore> = self.shards.iter().map(|shard| &shard.store).collect();
         loop {
             let mut left = Vec::new();
             for store in waiting {
-                match rebuilt(store, &request).await? {
-                    Some(indexed) => done.indexed += indexed,
-                    None => left.push(store),
+                let Some(Stored { manifest, .. }) = store.manifest().await? else { return Err(store.fenced(None)) };
+                match manifest.rebuilt {
+                    // Requests are named by their time, so that a later one does as well.
+                    Some(rebuilt) if rebuilt.request >= request => done.indexed += rebuilt.indexed,
+                    _ if manifest.claim == request && asked_at.elapsed() > PATIENCE => {
+                        return Err(store.not_ready("nobody has begun to make it again"));
+                    }
+                    _ => left.push(store),
                 }
             }
             waiting = left;
@@ -69,12 +77,4 @@ async fn mark(store: &ShardStore, request: &str) -> Result<(), SearchError> {
         }
     }
     Ok(())
-}
-
-/// How many emails the shard has, once it was made again for this request or a later one.
-async fn rebuilt(store: &ShardStore, request: &str) -> Result<Option<u64>, SearchError> {
-    let stored = store.manifest().await?;
-    let rebuilt = stored.and_then(|stored| stored.manifest.rebuilt);
-    // Requests are named by their time.
-    Ok(rebuilt.filter(|rebuilt| *rebuilt.request >= *request).map(|rebuilt| rebuilt.indexed))
 }

@@ -19,7 +19,7 @@ use crate::mail::search::index::TextIndex;
 /// Times that objects may be gone because a newer manifest names others.
 const ATTEMPTS: usize = 4;
 /// How long a search waits for what is new when it has something older.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long one waits that has nothing.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// Until a store that did not answer is asked again.
@@ -145,7 +145,7 @@ impl Remote {
             let known = self.state.lock().current.as_ref().map(|current| current.version.clone());
             let stored = match self.store.look(known.as_ref()).await? {
                 Look::Same => return Ok(()),
-                Look::Missing => return Err(self.not_ready("no indexer has made it")),
+                Look::Missing => return Err(self.store.not_ready("no indexer has made it")),
                 Look::New(stored) => stored,
             };
             match self.open(&stored.manifest).await {
@@ -165,10 +165,10 @@ impl Remote {
 
     async fn open(&self, manifest: &Manifest) -> Result<Arc<TextIndex>, SearchError> {
         if !manifest.has_our_fields() {
-            return Err(self.not_ready("another version has made it"));
+            return Err(self.store.not_ready("another version has made it"));
         }
         if manifest.rebuild.is_some() && manifest.position(self.store.partition)?.is_none() {
-            return Err(self.not_ready("it is being made from the tables"));
+            return Err(self.store.not_ready("it is being made from the tables"));
         }
         self.cache.fetch(&self.store, &manifest.objects).await?;
         let index = open(&self.store, &self.cache, manifest.clone()).await?;
@@ -178,10 +178,6 @@ impl Remote {
             self.cache.keep_only(self.store.partition, &names)?;
         }
         Ok(index)
-    }
-
-    fn not_ready(&self, reason: &str) -> SearchError {
-        SearchError::NotReady { partition: self.store.partition, reason: reason.to_owned() }
     }
 }
 

@@ -130,6 +130,10 @@ impl ShardStore {
         SearchError::Fenced { partition: self.partition, reason }
     }
 
+    pub(super) fn not_ready(&self, reason: &str) -> SearchError {
+        SearchError::NotReady { partition: self.partition, reason: reason.to_owned() }
+    }
+
     pub(super) fn damaged(&self, object: &str, reason: impl ToString) -> SearchError {
         SearchError::Damaged { partition: self.partition, object: object.to_owned(), reason: reason.to_string() }
     }

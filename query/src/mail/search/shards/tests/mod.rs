@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_schemas::Topic;
-use millrace_storage::Log;
 use object_store::ObjectStore;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
