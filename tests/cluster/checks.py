@@ -158,6 +158,7 @@ def search(scene: Scene, verdict: Verdict) -> None:
             look = lambda c=client, m=message: [] if c.query({"text": m.token}) else [f"{m.token} is not found at {c.port}"]
             verdict.problems += patiently(look, max(5.0, begun + 60 - time.monotonic()))
     verdict.found_s = time.monotonic() - begun
+    say(f"    the newest mail of {len(newest)} accounts was found at both within {verdict.found_s:.1f} s")
 
 
 def tables(scene: Scene, verdict: Verdict) -> None:
@@ -200,3 +201,6 @@ def processes(scene: Scene, verdict: Verdict, ended: tuple[str, ...]) -> None:
         verdict.problems.append(f"died by themselves: {' '.join([*dead, *sorted(restarted)])}")
     if dead:
         scene.cluster.start(*dead)
+
+
+ALL: list[Callable[[Scene, Verdict], None]] = [listed, replies, times, readers, pushes, search, tables]
