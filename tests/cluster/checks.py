@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from cluster import Cluster, CommandFailed
 from jmap import MethodError, Unavailable
@@ -75,7 +76,7 @@ def replies(scene: Scene, verdict: Verdict) -> None:
 def times(scene: Scene, verdict: Verdict) -> None:
     accepted = [one for one in scene.ledger.attempts() if one.outcome is Outcome.ACCEPTED]
     moments = [scene.began_at, *(one.ended for one in accepted if one.ended > scene.began_at)]
-    verdict.pause_s = max((after - before for before, after in zip(moments, moments[1:], strict=False)), default=0.0)
+    verdict.pause_s = max((after - before for before, after in pairwise(moments)), default=0.0)
     firsts = {}
     for one in accepted:
         if one.begun >= scene.ended_at:

@@ -47,6 +47,7 @@ class Cluster:
         options = ["--processes", "2", "--brokers", str(self.brokers), "--partitions", str(PARTITIONS), "--faults"]
         self.control("up", *options, "--millrace", str(self.binary))
         self.remember()
+        self.millrace("domain", "add", DOMAIN)
 
     def down(self, remove: bool) -> None:
         self.control("down", *(["--remove"] if remove else []))
@@ -105,14 +106,13 @@ class Cluster:
         said = self.millrace("account", "add", address, "--password-stdin", told=PASSWORD + "\n")
         return Account(address, said.split()[-1])
 
-    def add_accounts(self, least: int) -> list[Account]:
+    def add_accounts(self, name: str, least: int) -> list[Account]:
         """So many accounts that each partition has one."""
-        self.millrace("domain", "add", DOMAIN)
         accounts: list[Account] = []
         # A cluster that is used again has those of earlier runs.
         run = int(time.time()) % 1_000_000
         while len(accounts) < least or len({account.partition for account in accounts}) < PARTITIONS:
-            accounts.append(self.add_account(f"user{len(accounts)}-{run}"))
+            accounts.append(self.add_account(f"{name}{len(accounts)}-{run}"))
         return accounts
 
 
@@ -122,9 +122,7 @@ def environment() -> dict[str, str]:
 
 def output(line: list[str], told: str = "", seconds: float = 300) -> str:
     try:
-        result = subprocess.run(
-            line, input=told, capture_output=True, text=True, timeout=seconds, env=environment()
-        )
+        result = subprocess.run(line, input=told, capture_output=True, text=True, timeout=seconds, env=environment())
     except subprocess.TimeoutExpired:
         raise CommandFailed(f"{' '.join(line[1:])}: no answer for {seconds:.0f} s") from None
     if result.returncode != 0:

@@ -1,6 +1,7 @@
 """The failures, each as something that is done to a cluster under load, until it is whole again."""
 
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -86,8 +87,6 @@ def flush_redis(scene: Scene) -> None:
 
 
 def redis(scene: Scene, command: str) -> None:
-    import socket
-
     password = (scene.cluster.folder / "secrets" / "redis.password").read_text()
     with socket.create_connection(("127.0.0.1", scene.cluster.port("redis")), timeout=10) as connection:
         connection.sendall(f"AUTH {password}\r\n{command}\r\n".encode())
@@ -138,14 +137,18 @@ def killings() -> list[Failure]:
     found = []
     for role in ROLES:
         quick = role in ("lander", "pipelines")
-        found.append(Failure(f"kill-{role}", f"`kill -9` of one {role} of two, back after 8 s",
-                             kill_one(role), (f"{role}-1",), quick))
+        found.append(
+            Failure(
+                f"kill-{role}", f"`kill -9` of one {role} of two, back after 8 s", kill_one(role), (f"{role}-1",), quick
+            )
+        )
     for role in ROLES:
         both = (f"{role}-1", f"{role}-2")
         found.append(Failure(f"kill-both-{role}", f"`kill -9` of both: {role}, back after 10 s", kill_both(role), both))
     for role in ROLES:
-        found.append(Failure(f"drain-{role}", f"SIGTERM to one {role} of two, back after 4 s",
-                             drain_one(role), (f"{role}-2",)))
+        found.append(
+            Failure(f"drain-{role}", f"SIGTERM to one {role} of two, back after 4 s", drain_one(role), (f"{role}-2",))
+        )
     return found
 
 
@@ -153,23 +156,42 @@ KAFKA = ("kafka-1", "kafka-2", "kafka-3")
 
 FAILURES = [
     *killings(),
-    Failure("kill-landing", "`kill -9` of both landers thrice, while a landing is under way",
-            kill_landers_while_landing, ("lander-1", "lander-2")),
-    Failure("two-landers", f"one lander frozen for {SESSION_SECONDS} s, past its session, and woken",
-            freeze("lander-1", SESSION_SECONDS), is_quick=True),
-    Failure("two-pipelines", f"one pipelines frozen for {SESSION_SECONDS} s, past its session, and woken",
-            freeze("pipelines-1", SESSION_SECONDS)),
+    Failure(
+        "kill-landing",
+        "`kill -9` of both landers thrice, while a landing is under way",
+        kill_landers_while_landing,
+        ("lander-1", "lander-2"),
+    ),
+    Failure(
+        "two-landers",
+        f"one lander frozen for {SESSION_SECONDS} s, past its session, and woken",
+        freeze("lander-1", SESSION_SECONDS),
+        is_quick=True,
+    ),
+    Failure(
+        "two-pipelines",
+        f"one pipelines frozen for {SESSION_SECONDS} s, past its session, and woken",
+        freeze("pipelines-1", SESSION_SECONDS),
+    ),
     Failure("freeze-reception", "one reception frozen for 15 s and woken", freeze("reception-1", 15)),
     Failure("freeze-api", "one api frozen for 15 s and woken", freeze("api-1", 15)),
     Failure("kafka", "Kafka stopped, all brokers, for 30 s", outage("kafka", 30), KAFKA),
-    Failure("broker", "`kill -9` of one broker of three, back after 15 s", outage("kafka-2", 15, "kill"), ("kafka-2",),
-            is_quick=True),
+    Failure(
+        "broker",
+        "`kill -9` of one broker of three, back after 15 s",
+        outage("kafka-2", 15, "kill"),
+        ("kafka-2",),
+        is_quick=True,
+    ),
     Failure("redis-flush", "Redis flushed (FLUSHALL)", flush_redis, is_quick=True),
     Failure("redis-stop", "Redis stopped for 20 s", outage("redis", 20), ("redis",)),
     Failure("redis-lost", "`kill -9` of Redis, its data folder removed, back after 5 s", lose_redis, ("redis",)),
     Failure("s3-errors", "S3 answers 30 % with 500 for 20 s", faulty_s3(20, "--errors", "0.3"), is_quick=True),
-    Failure("s3-lost", "S3 loses 20 % of its answers and resets 10 % for 20 s",
-            faulty_s3(20, "--lost-answers", "0.2", "--resets", "0.1")),
+    Failure(
+        "s3-lost",
+        "S3 loses 20 % of its answers and resets 10 % for 20 s",
+        faulty_s3(20, "--lost-answers", "0.2", "--resets", "0.1"),
+    ),
     Failure("s3-slow", "S3 takes 2 s more for each request, for 20 s", faulty_s3(20, "--delay-ms", "2000")),
     Failure("s3-down", "S3 answers everything with 500 for 20 s", faulty_s3(20, "--errors", "1")),
     Failure("postgres", "`kill -9` of PostgreSQL, back after 6 s", restart_postgres, ("postgres",)),

@@ -45,7 +45,10 @@ class Message:
             f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime(self.written))}",
             "",
             f"The word of this message is {self.token}.",
-            *[f"Line {number} says that the weather in town is fine and the meeting is at noon." for number in range(12)],
+            *[
+                f"Line {number} says that the weather in town is fine and the meeting is at noon."
+                for number in range(12)
+            ],
         ]
         return "\r\n".join(lines).encode() + b"\r\n"
 

@@ -64,7 +64,9 @@ class Reader:
                 self.complaints.append(f"{self.account.address} at {client.port}: {error}")
             elif "lies ahead" in str(error):
                 # The other process gave it, so this one is behind what a client has seen.
-                self.complaints.append(f"{self.account.address} at {client.port}: state {self.state} went back: {error}")
+                self.complaints.append(
+                    f"{self.account.address} at {client.port}: state {self.state} went back: {error}"
+                )
             self.resyncs += 1
             self.resync(client)
 
