@@ -4,11 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from cluster import Cluster, CommandFailed
-from jmap import MethodError, Unavailable
+from jmap import Jmap, MethodError, Unavailable
 from ledger import Ledger, Message
+from reader import Reader
 from scene import Scene, say
 from smtp import Outcome
 
@@ -77,7 +80,7 @@ def times(scene: Scene, verdict: Verdict) -> None:
     accepted = [one for one in scene.ledger.attempts() if one.outcome is Outcome.ACCEPTED]
     moments = [scene.began_at, *(one.ended for one in accepted if one.ended > scene.began_at)]
     verdict.pause_s = max((after - before for before, after in pairwise(moments)), default=0.0)
-    firsts = {}
+    firsts: dict[int, float] = {}
     for one in accepted:
         if one.begun >= scene.ended_at:
             firsts.setdefault(one.reception, one.ended - scene.ended_at)
@@ -109,15 +112,15 @@ def readers(scene: Scene, verdict: Verdict) -> None:
             say(f"    {reader.account.address} had to ask for its list anew {reader.resyncs} times")
         for api in (0, 1):
             client = scene.client(api, reader.account)
-            verdict.problems += patiently(lambda c=client, r=reader: differences(c, r), 20)
+            verdict.problems += patiently(partial(differences, client, reader), 20)
 
 
-def differences(client: object, reader: object) -> list[str]:
-    fresh = set(client.query())  # type: ignore[attr-defined]
-    kept = set(reader.listed)  # type: ignore[attr-defined]
+def differences(client: Jmap, reader: Reader) -> list[str]:
+    fresh = set(client.query())
+    kept = set(reader.listed)
     if fresh == kept:
         return []
-    who = reader.account.address  # type: ignore[attr-defined]
+    who = reader.account.address
     more, less = kept - fresh, fresh - kept
     return [f"{who}: by changes {len(kept)} emails, asked anew {len(fresh)}: {list(more)[:3]} against {list(less)[:3]}"]
 
@@ -166,12 +169,12 @@ def search(scene: Scene, verdict: Verdict) -> None:
 
 def audit(scene: Scene, verdict: Verdict) -> None:
     """The audit is clean, by which each message ended once, in one row and one event."""
-    report: dict[str, object] = {}
+    report: dict[str, Any] = {}
 
     def look() -> list[str]:
         report.update(scene.cluster.audit())
         in_flight = [f"{report['in_flight']} in flight"] if report["in_flight"] else []
-        return in_flight + [f"audit: {finding}" for finding in report["findings"]]  # type: ignore[attr-defined]
+        return in_flight + [f"audit: {finding}" for finding in report["findings"]]
 
     found = patiently(look, 60)
     verdict.problems += found

@@ -55,7 +55,8 @@ def send_all(ports: list[int], sent: list[Sent]) -> list[str]:
     numbers, lock = count(), threading.Lock()
 
     def work(port: int) -> list[str]:
-        client, refused = Client(port), []
+        client = Client(port)
+        refused: list[str] = []
         while True:
             with lock:
                 number = next(numbers)

@@ -1,7 +1,6 @@
 """A cluster under load with people who read: what a failure happens to."""
 
 import sys
-import threading
 import time
 
 from cluster import Account, Cluster
@@ -34,12 +33,16 @@ class Scene:
 
     def watch(self) -> None:
         """Begins to read and to listen."""
-        for one in [*self.readers, *self.pushes]:
-            one.thread.start()
+        for reader in self.readers:
+            reader.thread.start()
+        for push in self.pushes:
+            push.thread.start()
 
     def leave(self) -> None:
-        for one in [*self.readers, *self.pushes]:
-            one.stopped.set()
+        for reader in self.readers:
+            reader.stopped.set()
+        for push in self.pushes:
+            push.stopped.set()
         self.load.stopped.set()
 
     def new_load(self) -> Load:
@@ -65,12 +68,6 @@ class Scene:
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
-
-    def later(self, seconds: float, name: str) -> threading.Timer:
-        """Starts a process again, while others go on failing."""
-        timer = threading.Timer(seconds, self.cluster.start, [name])
-        timer.start()
-        return timer
 
     def client(self, api: int, account: Account) -> Jmap:
         return Jmap(self.cluster.http()[api], account, seconds=30)
