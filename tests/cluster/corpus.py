@@ -72,8 +72,9 @@ def send_all(ports: list[int], sent: list[Sent]) -> list[str]:
         return [line for lines in pool.map(work, (ports * CONNECTIONS)[:CONNECTIONS]) for line in lines]
 
 
-def run(cluster: Cluster, accounts: list[Account], leave_out: list[str]) -> list[str]:
+def run(cluster: Cluster, leave_out: list[str]) -> list[str]:
     """What is wrong."""
+    accounts = cluster.add_accounts("corpus", least=6)
     raws = messages()
     sent = [Sent(accounts[number % len(accounts)], raw) for number, raw in enumerate(raws)]
     pushes = [Push(port, account) for account in accounts for port in cluster.http()]
@@ -100,7 +101,10 @@ def run(cluster: Cluster, accounts: list[Account], leave_out: list[str]) -> list
         push.stopped.set()
     say(f"corpus: {missing} in quarantine, the others in their mailboxes; reading all bodies again")
     report = cluster.audit("--bodies")
-    return problems + [f"audit: {finding}" for finding in report["findings"]]
+    problems += [f"audit: {finding}" for finding in report["findings"]]
+    for problem in problems:
+        say(f"FAILED {problem}")
+    return problems
 
 
 def screened(cluster: Cluster) -> list[str]:
