@@ -1,0 +1,47 @@
+"""The table of failures, in Markdown."""
+
+import os
+import time
+from pathlib import Path
+
+from checks import Verdict
+
+HEAD = [
+    "what was done", "250", "4xx", "lost connections", "longest without a 250, s", "mail taken again, s",
+    "mail shown again, s", "longest wait for a list, s", "missing", "doubled", "audit",
+]  # fmt: skip
+
+BEGIN, END = "<!-- failures: begin -->", "<!-- failures: end -->"
+
+
+def cells(verdict: Verdict) -> list[str]:
+    return [
+        verdict.title, str(verdict.accepted), str(verdict.put_off), str(verdict.lost), seconds(verdict.pause_s),
+        seconds(verdict.taken_s), seconds(verdict.shown_s), seconds(verdict.listing_s), str(verdict.missing),
+        str(verdict.doubled), verdict.audit if not verdict.problems else f"**failed**: {verdict.problems[0]}",
+    ]  # fmt: skip
+
+
+def seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f}"
+
+
+def row(verdict: Verdict) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells(verdict)) + " |"
+
+
+def markdown(verdicts: list[Verdict]) -> str:
+    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    return "\n".join(lines + [row(verdict) for verdict in verdicts])
+
+
+def write(path: Path, verdicts: list[Verdict], rate: float) -> None:
+    """Puts the table between the markers, and leaves what people wrote around it."""
+    made = (
+        f"Made by `tests/cluster/run --write docs/failures.md` on {time.strftime('%Y-%m-%d')}, "
+        f"{rate:.0f} messages a second, on {os.cpu_count()} cores."
+    )
+    text = path.read_text() if path.exists() else f"# Failures\n\n{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{made}\n\n{markdown(verdicts)}\n{END}{after}")

@@ -1,0 +1,61 @@
+"""One failure after the other in one cluster, each with its checks."""
+
+import time
+
+import checks
+import table
+from checks import Verdict
+from cluster import Cluster, CommandFailed
+from failures import Failure
+from ledger import Ledger
+from scene import Scene, say
+
+WARM_SECONDS = 4.0
+# Load goes on so long after recovery.
+AFTER_SECONDS = 8.0
+
+
+def group(cluster: Cluster, failures: list[Failure], rate: float, leave_out: list[str]) -> list[Verdict]:
+    """The verdicts; what SQL lacks at the end is told with the last."""
+    scene = Scene(cluster, cluster.add_accounts("user", least=6), rate)
+    scene.watch()
+    verdicts: list[Verdict] = []
+    ledgers: list[Ledger] = []
+    try:
+        for number, failure in enumerate(failures):
+            verdicts.append(one(scene, failure, number, leave_out))
+            ledgers.append(scene.ledger)
+    finally:
+        scene.leave()
+    say("  checking every message in SQL")
+    for problem in checks.patiently(lambda: checks.rows(cluster, ledgers), 60):
+        verdicts[-1].problems.append(problem)
+        say(f"  FAILED {problem}")
+    return verdicts
+
+
+def one(scene: Scene, failure: Failure, number: int, leave_out: list[str]) -> Verdict:
+    say(failure.title)
+    verdict = Verdict(failure.name, failure.title)
+    # One word however it is split; another run in the same cluster has others.
+    scene.begin(f"t{int(time.time()) % 1_000_000:06}f{number:02}")
+    time.sleep(WARM_SECONDS)
+    scene.began()
+    try:
+        failure.happen(scene)
+    except CommandFailed as error:
+        verdict.problems.append(str(error))
+    time.sleep(AFTER_SECONDS)
+    say("  the failure is over; sending the rest")
+    unsent = scene.load.finish(90)
+    if unsent:
+        verdict.problems.append(f"{len(unsent)} never answered with 250: {checks.names(unsent)}")
+    for check in checks.ALL:
+        if check.__name__ not in leave_out:
+            say(f"  checking {check.__name__}")
+            check(scene, verdict)
+    checks.processes(scene, verdict, failure.ends)
+    say(f"  {table.row(verdict)}")
+    for problem in verdict.problems:
+        say(f"  FAILED {problem}")
+    return verdict
