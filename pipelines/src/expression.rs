@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Volatility;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Select, SelectItem, Spanned,
-    TableFactor, visit_expressions,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Select, SelectItem, Spanned, TableFactor,
+    visit_expressions,
 };
 
 use crate::error::{PipelineError, Place};

@@ -48,7 +48,8 @@ async fn cluster(config: &Config) -> anyhow::Result<Services> {
     let log = KafkaLog::open(kafka_options(config)?).await.context("kafka.brokers")?;
     let blobs = S3Packs::open(store.clone(), &s3, S3PackOptions::default()).await?;
     let hot = RedisHot::open(redis.clone(), RedisHotOptions::default()).await?;
-    let first_seen = RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
+    let first_seen =
+        RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
     let storage = Storage::shared(Arc::new(log), Arc::new(blobs), Arc::new(hot), Arc::new(first_seen));
     let warehouse = format!("s3://{}/{}", s3.bucket, within(&s3.prefix, "warehouse"));
     let shared = SharedTables { catalog: catalog_options(config)?, store, warehouse };

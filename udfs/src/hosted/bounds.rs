@@ -36,10 +36,7 @@ pub async fn value_within(
 
 /// Tries again, ever more slowly, while `attempt` fails, until [`patience`] is used up. So a store that is away for a
 /// while delays mail, as it does in the local runner, and dead letters come only when it stays away.
-pub(super) async fn patiently<T, F>(
-    stage: &'static str,
-    attempt: impl Fn() -> F + Send + 'static,
-) -> Result<T, String>
+pub(super) async fn patiently<T, F>(stage: &'static str, attempt: impl Fn() -> F + Send + 'static) -> Result<T, String>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, String>> + Send,
@@ -89,7 +86,8 @@ async fn within<T: Send + 'static>(
 fn runtime() -> Result<&'static Runtime, String> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
     let made = RUNTIME.get_or_init(|| {
-        let built = Builder::new_multi_thread().worker_threads(THREADS).thread_name("millrace-stage").enable_all().build();
+        let built =
+            Builder::new_multi_thread().worker_threads(THREADS).thread_name("millrace-stage").enable_all().build();
         built.map_err(|error| format!("no threads can be started: {error}"))
     });
     made.as_ref().map_err(Clone::clone)

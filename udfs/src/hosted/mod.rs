@@ -121,7 +121,7 @@ pub async fn first_seen(
 
 fn authenticator() -> Result<&'static Authenticator, &'static str> {
     static AUTHENTICATOR: OnceLock<Result<Authenticator, String>> = OnceLock::new();
-    let made = AUTHENTICATOR
-        .get_or_init(|| Authenticator::new(&Settings::get()?.dns).map_err(|error| error.to_string()));
+    let made =
+        AUTHENTICATOR.get_or_init(|| Authenticator::new(&Settings::get()?.dns).map_err(|error| error.to_string()));
     made.as_ref().map_err(String::as_str)
 }
