@@ -145,6 +145,8 @@ pub enum DeadLetter {
 pub enum ConfigCommand {
     /// Print an example file with every key and its default
     Example,
+    /// Try everything that the configuration names: reach, rights, versions
+    Check,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -78,8 +78,9 @@ def bring_up_all(home: Home) -> None:
         for stage in plan.stages(home):
             supervise.bring_up(stage, started)
     except BaseException:
-        say("ending what was started: " + " ".join(service.name for service in started.services))
-        supervise.stop(started.services[::-1])
+        if started.services:
+            say("ending what was started: " + " ".join(service.name for service in started.services))
+            supervise.stop(started.services[::-1])
         raise
 
 

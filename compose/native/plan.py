@@ -27,7 +27,9 @@ def stages(home: Home) -> list[list[Service]]:
     databases = [postgres.DATABASE, iceberg_rest.DATABASE]
     catalog = Postgres(home, databases if options.catalog == "rest" else databases[:1])
     rest: list[Service] = [IcebergRest(home, catalog.address, front.address)] if options.catalog == "rest" else []
-    roles: list[Service] = [Millrace(home, role, number) for role in ROLES for number in range(1, options.processes + 1)]
+    roles: list[Service] = [
+        Millrace(home, role, number) for role in ROLES for number in range(1, options.processes + 1)
+    ]
     proxies = [front] if options.faults else []
     return [[*brokers, Redis(home, "redis"), s3, catalog, *screens], proxies, rest, roles]
 
@@ -55,7 +57,7 @@ def is_one_of(name: str, kind: str) -> bool:
 
 
 def addresses(home: Home) -> dict[str, str]:
-    """Where each kind of service is: several brokers with commas between them."""
+    """Where each kind of service is: several of a kind with commas between them."""
     found: dict[str, str] = {}
     for service in services(home):
         for kind, address in service.listens():

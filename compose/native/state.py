@@ -38,6 +38,7 @@ class Home:
         self.root = root.absolute()
         self.options = Options()
         self.ports: dict[str, int] = {}
+        self.programs: dict[str, str] = {}
 
     @property
     def state_file(self) -> Path:
@@ -74,6 +75,7 @@ class Home:
             raise Failure(f"{self.root} was made by another version of this program: use that one to end it")
         self.options = Options(**state["options"])
         self.ports = state["ports"]
+        self.programs = state["programs"]
 
     def create(self) -> None:
         if self.root.exists() and any(self.root.iterdir()):
@@ -81,10 +83,17 @@ class Home:
         self.root.mkdir(parents=True, exist_ok=True)
         # Others may pass through, since PostgreSQL runs as another user than root; what is secret is closed by itself.
         self.root.chmod(0o711)
+        # Whatever repository it is in, nothing of it belongs there.
+        write_whole(self.root / ".gitignore", "*\n")
         self.save()
 
     def save(self) -> None:
-        state = {"format": FORMAT, "options": asdict(self.options), "ports": self.ports}
+        state = {
+            "format": FORMAT,
+            "options": asdict(self.options),
+            "ports": self.ports,
+            "programs": self.programs,
+        }
         write_whole(self.state_file, json.dumps(state, indent=2) + "\n")
 
     def port(self, name: str) -> int:
@@ -93,6 +102,11 @@ class Home:
             self.ports[name] = ports.choose(set(self.ports.values()))
             self.save()
         return self.ports[name]
+
+    def remember_program(self, name: str, program: Path) -> None:
+        """What a service runs, by which its processes are found when their parent is gone."""
+        self.programs[name] = str(program.resolve())
+        self.save()
 
     def secret_file(self, name: str) -> Path:
         """A file with a random secret, which only its owner reads."""

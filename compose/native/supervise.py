@@ -4,7 +4,9 @@ import signal
 import subprocess
 import time
 from datetime import datetime
+from pathlib import Path
 
+import ports
 import process
 from errors import Failure
 from install import say
@@ -39,7 +41,9 @@ def bring_up(services: list[Service], started: Started) -> None:
 
 def start(service: Service, started: Started) -> None:
     clear_away(service)
+    refuse_taken_ports(service)
     service.prepare()
+    service.home.remember_program(service.name, service.program())
     say(f"starting {service.name}")
     record, log = service.home.record(service.name), service.home.log(service.name)
     started.services.append(service)
@@ -49,6 +53,16 @@ def start(service: Service, started: Started) -> None:
     started.children[service.name] = child
     while child.poll() is None and process.recorded(record) is None:
         time.sleep(0.01)
+
+
+def refuse_taken_ports(service: Service) -> None:
+    """Whoever has the port would be taken for the service, and would be told its password."""
+    for port in service.ports():
+        if not ports.is_free(port):
+            raise Failure(
+                f"port {port} of {service.name} is taken by another process: end that one (`ss -ltnp` names it), or "
+                "make the cluster anew with `cluster down --remove` and `cluster up`"
+            )
 
 
 def wait_ready(service: Service, child: subprocess.Popen[bytes] | None) -> None:
@@ -73,15 +87,22 @@ def has_ended(service: Service, child: subprocess.Popen[bytes] | None) -> bool:
 
 def last_words(service: Service) -> str:
     log = service.home.log(service.name)
-    lines = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
+    lines = since_start(service).splitlines()[-12:]
     return "\n".join([f"the end of {log}:", *("  " + line for line in lines)])
+
+
+def since_start(service: Service) -> str:
+    """What a service said since it was started last."""
+    log = service.home.log(service.name)
+    return log.read_text(errors="replace").rpartition(START_MARK)[2] if log.exists() else ""
 
 
 def members(service: Service) -> set[Process]:
     """Every process of a service, also those whose parent was killed."""
     head = process.recorded(service.home.record(service.name))
     found = process.family(head) if head else set()
-    return found | process.at_work(service.program().resolve(), service.data)
+    program = service.home.programs.get(service.name)
+    return found | process.at_work(Path(program), service.data) if program else found
 
 
 def clear_away(service: Service) -> None:

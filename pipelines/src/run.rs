@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, histogram};
 use millrace_schemas::Topic;
 use millrace_storage::log::{Consumer, Log, LogError};
 use millrace_storage::{NewRecord, Record};
@@ -20,7 +20,6 @@ use crate::plan::Pipeline;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// Batches begin at this size and grow while they are quick.
 const FIRST_BATCH: usize = 64;
 
@@ -113,7 +112,6 @@ impl Worker {
         let mut processor = Some(processor);
         let mut backoff = Backoff::default();
         let mut limit = FIRST_BATCH.min(self.options.max_records).max(1);
-        let mut lag_told = Instant::now();
         let mut consumer: Option<Box<dyn Consumer>> = None;
         while !self.stop.is_cancelled() {
             let Some(member) = &mut consumer else {
@@ -133,10 +131,6 @@ impl Worker {
                     self.wait_out(&mut backoff, hindrance).await?;
                     continue;
                 }
-            }
-            if lag_told.elapsed() >= LAG_INTERVAL {
-                self.tell_lag(member.assignment()).await;
-                lag_told = Instant::now();
             }
         }
         Ok(())
@@ -184,19 +178,6 @@ impl Worker {
             () = tokio::time::sleep(wait) => {}
         }
         Ok(())
-    }
-
-    async fn tell_lag(&self, partitions: Vec<u32>) {
-        let topic = self.pipeline.source();
-        for partition in partitions {
-            let committed = self.log.committed(self.pipeline.name(), topic, partition).await;
-            let (Ok(committed), Ok((first, end))) = (committed, self.log.bounds(topic, partition).await) else {
-                continue;
-            };
-            let lag = end.saturating_sub(committed.unwrap_or(first));
-            let labels = [("pipeline", self.pipeline.name().to_owned()), ("partition", partition.to_string())];
-            gauge!("millrace_pipelines_lag_records", &labels).set(lag as f64);
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use millrace_query::sql::{Format, write_batches};
 use millrace_schemas::{Reception, Topic, encode};
-use millrace_storage::{BlobStore, BodyRef, Log, NewRecord};
+use millrace_storage::{BodyRef, NewRecord};
 use serde_json::{Value, json};
 
 use super::error::AdminError;

@@ -11,7 +11,7 @@ use axum::response::Response;
 use millrace_directory::Account;
 use millrace_query::mail::AccountView;
 use millrace_schemas::{MailboxPatch, Reception, Topic, encode};
-use millrace_storage::{BlobStore, Log, NewRecord};
+use millrace_storage::NewRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod check;
 mod dead_letter;
 mod domain;
 mod import;
@@ -63,6 +64,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             with_client(config, async |client| rebuild::run(client, what).await).await
         }
         Command::Config(ConfigCommand::Example) => Ok(()),
+        Command::Config(ConfigCommand::Check) => check::run(&config).await,
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use millrace_query::sql::{AuditReport, audit, check_bodies};
 use millrace_query::tables::Positions;
 use millrace_schemas::Topic;
-use millrace_storage::Log;
 
 use super::Node;
 use super::role::{RECEPTION_PIPELINE, Role};

@@ -9,12 +9,16 @@
 //! - [`progress`]: how far screening and landing have come, and waiting for them
 //! - [`secret`]: secrets that the data directory keeps
 //! - [`restartable`]: a part that can be stopped and started again
+//! - [`lag`]: how far its groups are behind
 //! - [`health`]: whether it can do what it is there for
+//! - [`check`]: what a start would fail at
 //! - [`audit`], [`rebuild`]: what operators ask of a running node
 
 mod audit;
 mod background;
+pub mod check;
 mod health;
+mod lag;
 mod maintenance;
 mod progress;
 mod rebuild;
@@ -37,6 +41,7 @@ use millrace_query::mail::{FreshMail, Mailboxes, Search};
 use millrace_query::sql::{SqlEngine, SqlOptions};
 use millrace_query::tables::Tables;
 use millrace_storage::Storage;
+use millrace_storage::cluster::kafka;
 use millrace_udfs::Stages;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -52,6 +57,9 @@ use services::Services;
 
 /// How long the parts may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How long leaving the log's groups may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A running Millrace.
 pub struct Node {
@@ -157,6 +165,7 @@ impl Node {
                 Ok(())
             }
         });
+        self.spawn("lag", lag::tell(self.clone(), self.workers.clone()));
         self.spawn("maintenance", maintenance::run(self.storage.clone(), self.workers.clone()));
         Ok(addresses)
     }
@@ -212,7 +221,9 @@ impl Node {
             }
             result
         };
-        tokio::time::timeout(STOP_TIMEOUT, end).await.context("some parts did not end in time")?
+        let ended = tokio::time::timeout(STOP_TIMEOUT, end).await;
+        kafka::all_left(LEAVE_TIMEOUT).await;
+        ended.context("some parts did not end in time")?
     }
 
     /// Whether storage is shared with other processes.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use millrace_schemas::Topic;
-use millrace_storage::{HotStore, Log};
 use tokio::time::sleep;
 
 use super::Node;

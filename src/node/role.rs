@@ -94,7 +94,7 @@ async fn reception(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr
 }
 
 /// The configured certificate, or one of our own making.
-fn certificate(config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+pub fn certificate(config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     match (&config.smtp.tls_certificate, &config.smtp.tls_key) {
         (Some(certificate), Some(key)) => Ok(tls::load(certificate, key)?),
         (None, None) => Ok(tls::load_or_make(&config.data_dir.join("tls"), &config.smtp.server_name)?),

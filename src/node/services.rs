@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_query::mail::{Search, SearchOptions};
-use millrace_query::tables::{CatalogOptions, PostgresOptions, SharedTables, TableOptions, Tables};
+use millrace_query::tables::{CatalogOptions, PostgresOptions, RestOptions, SharedTables, TableOptions, Tables};
 use millrace_schemas::Topic;
 use millrace_storage::Storage;
 use millrace_storage::cluster::{
@@ -51,16 +51,17 @@ async fn cluster(config: &Config) -> anyhow::Result<Services> {
     let first_seen =
         RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
     let storage = Storage::shared(Arc::new(log), Arc::new(blobs), Arc::new(hot), Arc::new(first_seen));
-    let warehouse = format!("s3://{}/{}", s3.bucket, within(&s3.prefix, "warehouse"));
-    let shared = SharedTables { catalog: catalog_options(config)?, store, warehouse };
+    let shared = SharedTables { catalog: catalog_options(config)?, store, warehouse: warehouse(&s3) };
     let tables = Tables::open_shared(shared, TableOptions::default()).await.context("catalog.url")?;
     let search = Search::open(&config.data_dir.join("search"), SearchOptions::default()).await?;
     Ok(Services { storage, tables, search })
 }
 
-fn within(prefix: &str, name: &str) -> String {
-    let prefix = prefix.trim_matches('/');
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+/// Where the tables are.
+pub fn warehouse(s3: &S3Options) -> String {
+    let prefix = s3.prefix.trim_matches('/');
+    let within = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    format!("s3://{}/{within}warehouse", s3.bucket)
 }
 
 fn first_seen_window(config: &Config) -> Duration {
@@ -102,6 +103,7 @@ pub fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
         is_tls: kafka.tls,
         ca_file: kafka.ca_file.clone(),
         sasl,
+        is_name_kept: config.node_name.is_some(),
         session_timeout: Duration::from_secs(kafka.session_timeout_s),
         ..KafkaOptions::new(brokers, node_name(config))
     })
@@ -147,8 +149,11 @@ pub fn s3_options(config: &Config) -> anyhow::Result<S3Options> {
 pub fn catalog_options(config: &Config) -> anyhow::Result<CatalogOptions> {
     let catalog = &config.catalog;
     let url = needed(catalog.url.as_deref(), "catalog.url")?;
-    let password = secret(catalog.password.as_ref(), catalog.password_file.as_deref(), "catalog.password")?;
     let ca_file = catalog.ca_file.clone();
-    let password = password.map(|password| millrace_query::tables::Secret::new(password.reveal()));
+    if url.starts_with("http://") || url.starts_with("https://") {
+        let token = secret(catalog.token.as_ref(), catalog.token_file.as_deref(), "catalog.token")?;
+        return Ok(CatalogOptions::Rest(RestOptions { url: url.to_owned(), token, ca_file }));
+    }
+    let password = secret(catalog.password.as_ref(), catalog.password_file.as_deref(), "catalog.password")?;
     Ok(CatalogOptions::Postgres(PostgresOptions { url: url.to_owned(), password, ca_file }))
 }

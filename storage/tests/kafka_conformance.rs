@@ -8,22 +8,31 @@ use millrace_storage::Log;
 use millrace_storage::cluster::{KafkaLog, KafkaOptions};
 use millrace_storage::conformance::{self, Place};
 
-struct Brokers;
+struct Brokers {
+    is_name_kept: bool,
+}
 
-fn options() -> KafkaOptions {
+fn options(is_name_kept: bool) -> KafkaOptions {
     let brokers = std::env::var("MILLRACE_TEST_KAFKA").expect("MILLRACE_TEST_KAFKA is the address of a broker");
-    KafkaOptions::new(brokers, format!("test-{}", std::process::id()))
+    let name = format!("test-{}-{is_name_kept}", std::process::id());
+    KafkaOptions { is_name_kept, ..KafkaOptions::new(brokers, name) }
 }
 
 #[async_trait]
 impl Place<dyn Log> for Brokers {
     async fn open(&self) -> Arc<dyn Log> {
-        Arc::new(KafkaLog::open(options()).await.unwrap())
+        Arc::new(KafkaLog::open(options(self.is_name_kept)).await.unwrap())
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: compose/native/test"]
 async fn the_log_conforms() {
-    conformance::log::all(&Brokers).await;
+    conformance::log::all(&Brokers { is_name_kept: false }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: compose/native/test"]
+async fn the_log_of_a_process_that_keeps_its_name_conforms() {
+    conformance::log::all(&Brokers { is_name_kept: true }).await;
 }

@@ -63,6 +63,9 @@ class Kafka(Service):
         super().__init__(home, f"kafka-{node}")
         self.node = node
 
+    def ports(self) -> list[int]:
+        return [self.port, self.home.port(self.name + "-controller")]
+
     def install(self) -> None:
         install.maven("kafka")
         install.java(17)

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import secrets
-import time
 from pathlib import Path
 
 from ports import HOST
@@ -16,19 +15,21 @@ from state import START_MARK, Home, write_whole
 
 ROLES = ("reception", "pipelines", "lander", "api")
 
-# What a role listens on, by the words of its own `listening` lines. The others listen for health and metrics alone.
-OWN_LISTENER = {"reception": "smtp", "api": "http"}
-
 LISTENING = re.compile(r"^listening (\S+) (\S+)$", re.MULTILINE)
 
 
 class Millrace(Service):
     # It lands what it has taken.
     stop_seconds = 30.0
+    # Landers and pipelines wait for their group to give them partitions.
+    ready_seconds = 120.0
 
     def __init__(self, home: Home, role: str, number: int) -> None:
         super().__init__(home, f"{role}-{number}")
         self.role = role
+
+    def ports(self) -> list[int]:
+        return [self.http_port, self.smtp_port] if self.role == "reception" else [self.http_port]
 
     def program(self) -> Path:
         return Path(self.home.options.binary)
@@ -43,22 +44,24 @@ class Millrace(Service):
             "MILLRACE_HTTP_LISTEN": f"{HOST}:{self.http_port}",
         }
         if self.role == "reception":
-            own["MILLRACE_SMTP_LISTEN"] = f"{HOST}:{self.home.port(self.name + '-smtp')}"
+            own["MILLRACE_SMTP_LISTEN"] = f"{HOST}:{self.smtp_port}"
         return {**os.environ, **own}
 
     @property
     def http_port(self) -> int:
         return self.home.port(self.name + "-http")
 
+    @property
+    def smtp_port(self) -> int:
+        return self.home.port(self.name + "-smtp")
+
     def probe(self) -> None:
         printed = self.printed()
-        own = OWN_LISTENER.get(self.role)
-        if own is not None and own not in printed:
-            raise ConnectionError(f"it has not printed `listening {own}` yet")
-        if own == "http" or "http" in printed:
-            self.ask_health()
-        elif own is None:
-            self.wait_for_silence()
+        # Every role tells of its health and its metrics over HTTP.
+        for kind in ("http", "smtp") if self.role == "reception" else ("http",):
+            if kind not in printed:
+                raise ConnectionError(f"it has not printed `listening {kind}` yet")
+        self.ask_health()
 
     def printed(self) -> dict[str, str]:
         """The listeners that it printed since it was started last."""
@@ -76,19 +79,11 @@ class Millrace(Service):
         finally:
             connection.close()
 
-    def wait_for_silence(self) -> None:
-        """A role that listens on nothing shows that it is well by not ending."""
-        record = self.home.record(self.name)
-        if time.time() - record.stat().st_mtime < 2:
-            raise ConnectionError("it was started less than 2 s ago")
-
     def listens(self) -> list[tuple[str, str]]:
-        printed = self.printed()
-        own = OWN_LISTENER.get(self.role)
-        found = [(own, printed[own])] if own in printed else []
-        if own != "http" and "http" in printed:
-            found.append(("metrics", printed["http"]))
-        return found
+        http = f"{HOST}:{self.http_port}"
+        if self.role == "reception":
+            return [("smtp", f"{HOST}:{self.smtp_port}"), ("metrics", http)]
+        return [("http" if self.role == "api" else "metrics", http)]
 
 
 def write_config(home: Home, addresses: dict[str, str]) -> None:

@@ -56,6 +56,9 @@ class Postgres(Service):
 
     def prepare(self) -> None:
         if (self.cluster / "PG_VERSION").exists():
+            # Nothing runs in this folder any more. PostgreSQL would still believe so where nobody collects processes
+            # that were killed, as in a container without an init.
+            (self.cluster / "postmaster.pid").unlink(missing_ok=True)
             return
         shutil.rmtree(self.cluster, ignore_errors=True)
         self.cluster.mkdir(mode=0o700)

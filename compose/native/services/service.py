@@ -34,6 +34,10 @@ class Service:
     def address(self) -> str:
         return f"{HOST}:{self.port}"
 
+    def ports(self) -> list[int]:
+        """Every port that it listens on."""
+        return [self.port]
+
     def install(self) -> None:
         """Fetches what is missing to run it."""
 

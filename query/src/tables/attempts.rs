@@ -13,9 +13,10 @@ use super::state::TableState;
 use super::{Table, TableError};
 use crate::backoff::Backoff;
 
-/// Attempts to commit against others before giving up.
-const ATTEMPTS: u32 = 30;
-const LONGEST_PAUSE_MS: u64 = 500;
+/// Attempts to commit against others before giving up. Many, since one who commits without a pause goes before another
+/// time and again: nobody queues.
+const ATTEMPTS: u32 = 100;
+const LONGEST_PAUSE_MS: u64 = 250;
 /// How long a catalog is asked what became of a commit.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,7 +45,7 @@ impl Attempts<'_> {
         for attempt in 0..ATTEMPTS {
             let failed = |error| Failed { error, may_be_committed: is_unknown };
             let state = self.slot.state();
-            if is_unknown && state.metadata.snapshot_by_id(self.append.snapshot_id()).is_some() {
+            if is_unknown && self.is_committed(&state).await.map_err(failed)? {
                 tracing::info!(%table, "the commit whose outcome was unknown took place");
                 self.slot.landed.lock().extend(self.positions);
                 return Ok(());
@@ -97,18 +98,30 @@ impl Attempts<'_> {
         }
     }
 
+    async fn is_committed(&self, state: &TableState) -> Result<bool, TableError> {
+        patiently(|| self.backend.catalog.has_snapshot(state, self.append.snapshot_id())).await
+    }
+
     /// Looks at the table. While the outcome of a commit is unknown, a catalog that does not answer is asked again.
     async fn reload(&self, is_unknown: bool) -> Result<(), TableError> {
-        let begun = Instant::now();
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        loop {
-            match self.slot.reload(self.backend).await {
-                Err(error) if is_unknown && begun.elapsed() < PATIENCE => {
-                    tracing::debug!(%error, "the catalog does not tell yet what became of a commit");
-                    tokio::time::sleep(backoff.pause()).await;
-                }
-                outcome => return outcome,
+        match is_unknown {
+            true => patiently(|| self.slot.reload(self.backend)).await,
+            false => self.slot.reload(self.backend).await,
+        }
+    }
+}
+
+/// Asks until there is an answer, for a while.
+async fn patiently<T, F: Future<Output = Result<T, TableError>>>(mut ask: impl FnMut() -> F) -> Result<T, TableError> {
+    let begun = Instant::now();
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    loop {
+        match ask().await {
+            Err(error) if begun.elapsed() < PATIENCE => {
+                tracing::debug!(%error, "the catalog does not tell yet what became of a commit");
+                tokio::time::sleep(backoff.pause()).await;
             }
+            outcome => return outcome,
         }
     }
 }
@@ -127,6 +140,6 @@ fn check(table: Table, current: &Positions, base: &Positions, positions: &Positi
 
 /// Longer each time, and by chance: those who met once do not meet again.
 fn pause(attempt: u32) -> Duration {
-    let longest = (10_u64 << attempt.min(10)).min(LONGEST_PAUSE_MS);
+    let longest = (10_u64 << (attempt / 4).min(10)).min(LONGEST_PAUSE_MS);
     Duration::from_millis(rand::random_range(0..=longest))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use iceberg::TableCreation;
 use iceberg::io::FileIO;
-use iceberg::spec::{TableMetadata, TableMetadataBuilder};
+use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuilder};
 
 use super::catalog::{Catalog, Current, NAMESPACE};
 use super::state::TableState;
@@ -38,7 +38,7 @@ impl Backend {
         }
         let current = current.ok_or_else(|| dropped(table))?;
         let state = self.load(table, current, None).await?;
-        check_columns(table, &state.metadata)?;
+        check_form(table, &state.metadata)?;
         Ok(state)
     }
 
@@ -94,7 +94,12 @@ fn new_metadata(table: Table, location: &str, buckets: u32) -> Result<TableMetad
     Ok(TableMetadataBuilder::from_table_creation(creation)?.build()?.metadata)
 }
 
-fn check_columns(table: Table, metadata: &TableMetadata) -> Result<(), TableError> {
+/// A table that another made, or a catalog for us, may not be what is written here.
+fn check_form(table: Table, metadata: &TableMetadata) -> Result<(), TableError> {
+    if metadata.format_version() != FormatVersion::V2 {
+        let message = format!("its format is {}, and this version of millrace writes v2", metadata.format_version());
+        return Err(TableError::Unsupported { table, message });
+    }
     let theirs: Vec<_> =
         metadata.current_schema().as_struct().fields().iter().map(|field| field.name.clone()).collect();
     let ours: Vec<_> = arrow_schema(table).fields().iter().map(|field| field.name().clone()).collect();

@@ -8,7 +8,7 @@
 //! - [`batch`]: records of the log as rows of a table
 //! - [`positions`]: how far the log has landed, kept in every snapshot
 //! - [`storage`]: files that are durable before they are named: on a disk, or in a bucket
-//! - [`catalog`]: what a table's current metadata is: SQLite, PostgreSQL
+//! - [`catalog`]: what a table's current metadata is: SQLite, PostgreSQL, REST
 //! - [`write`]: rows to Parquet files
 //! - [`commit`]: files to a snapshot
 //! - [`attempts`]: a snapshot into the table, against all others who commit
@@ -52,7 +52,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use batch::event_batch;
-pub use catalog::{CatalogError, CatalogOptions, PostgresOptions, Secret};
+pub use catalog::{CatalogError, CatalogOptions, PostgresOptions, RestOptions};
 pub use error::TableError;
 pub use open::{SharedTables, TableOptions, Tables};
 pub use positions::Positions;

@@ -306,6 +306,7 @@ pub(super) fn properties(table: Table) -> HashMap<String, String> {
         ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
         ("write.metadata.metrics.default".to_owned(), "none".to_owned()),
         ("write.metadata.previous-versions-max".to_owned(), "100".to_owned()),
+        ("write.metadata.delete-after-commit.enabled".to_owned(), "true".to_owned()),
     ]);
     for column in columns(table).iter().filter(|column| column.is_pruned) {
         properties.insert(format!("write.metadata.metrics.column.{}", column.name), "full".to_owned());

@@ -4,11 +4,13 @@
 //! - [`redis`]: the hot store and first-seen on Redis
 //! - [`packs`]: bodies in packs on S3
 //! - [`object_store`]: how S3 is reached
+//! - [`probe`]: whether a bucket can be used
 
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod object_store;
 pub mod packs;
+pub mod probe;
 pub mod redis;
 
 #[cfg(feature = "kafka")]

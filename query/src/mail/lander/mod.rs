@@ -93,6 +93,18 @@ pub enum LandError {
     Task(#[from] tokio::task::JoinError),
 }
 
+impl LandError {
+    /// Whether it only says that another has what was ours.
+    fn is_move(&self) -> bool {
+        matches!(
+            self,
+            LandError::Log(LogError::Fenced { .. })
+                | LandError::Hot(HotError::Fenced(_))
+                | LandError::Table(TableError::Superseded { .. })
+        )
+    }
+}
+
 /// Consumes `mailbox.changes`; see the module.
 pub struct Lander {
     log: Arc<dyn Log>,
@@ -119,6 +131,11 @@ impl Lander {
                 return result;
             }
             if let Err(error) = result {
+                if error.is_move() {
+                    tracing::info!(%error, "partitions have moved: the lander begins again from where the tables end");
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                    continue;
+                }
                 metrics::counter!("millrace_lander_failures_total").increment(1);
                 let pause = backoff.pause();
                 let pause_ms = pause.as_millis();

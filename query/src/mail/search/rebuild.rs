@@ -1,19 +1,18 @@
-//! The index made again from the tables and the stored bodies.
+//! An index filled from the tables and the stored bodies.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
-use bytes::Bytes;
 use futures::StreamExt;
-use millrace_schemas::{Topic, topic::partition_of};
-use millrace_storage::{BlobStore, Log};
+use millrace_schemas::topic::partition_of;
+use millrace_storage::BlobStore;
 
-use super::index::{Search, SearchError};
-use super::indexer::{MAX_HELD_BYTES, Step, read_patiently, take_steps};
+use super::error::SearchError;
 use super::schema::Source;
+use super::steps::Step;
+use super::writing::Writing;
 use crate::tables::{Positions, Table, TableSnapshot, Tables};
 
 /// How far a rebuild is.
@@ -27,88 +26,56 @@ pub struct RebuildProgress {
     pub indexed: u64,
 }
 
-impl Search {
-    /// Drops all documents and indexes what the tables hold; an [`Indexer`](super::Indexer) of this process makes way
-    /// and then goes on from where the tables end. Until the end, searches answer from the old index.
-    ///
-    /// # Errors
-    /// [`SearchError::Index`] while another process writes the index.
-    pub async fn rebuild(
-        self: &Arc<Self>,
-        tables: &Tables,
-        blobs: &dyn BlobStore,
-        log: &dyn Log,
-        progress: impl FnMut(RebuildProgress) + Send,
-    ) -> Result<RebuildProgress, SearchError> {
-        let _turn = self.turn.take().await;
-        self.rebuild_in_turn(tables, blobs, log, progress).await
+/// Whose mail an index has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope {
+    /// How many partitions `mailbox.changes` has.
+    pub(super) partitions: u32,
+    /// `None` for all of them.
+    pub(super) only: Option<u32>,
+}
+
+impl Scope {
+    fn partition_of(self, account_id: &str) -> u32 {
+        partition_of(account_id, self.partitions)
     }
 
-    /// [`Search::rebuild`] for whoever has the turn.
-    pub(super) async fn rebuild_in_turn(
-        self: &Arc<Self>,
-        tables: &Tables,
-        blobs: &dyn BlobStore,
-        log: &dyn Log,
-        mut progress: impl FnMut(RebuildProgress) + Send,
-    ) -> Result<RebuildProgress, SearchError> {
-        // `emails` lands first: a snapshot taken after that of the state has every email that the state has. Both are
-        // looked for, since others land, and the log may have let go of what an older snapshot lacks.
-        tables.refresh(Table::EmailState).await?;
-        let state = tables.snapshot(Table::EmailState);
-        tables.refresh(Table::Emails).await?;
-        let emails = tables.snapshot(Table::Emails);
-        let positions = state.positions().clone();
-        let partitions = log.partitions(Topic::MailboxChanges);
-        let destroyed = destroyed(&state).await?;
-        let mut writer = Some(self.writer()?);
-        if let Some(writer) = &writer {
-            writer.delete_all_documents()?;
-        }
-        let mut done = RebuildProgress { total: emails.rows(), ..RebuildProgress::default() };
-        let mut batches = emails.scan(&["account_id", "email_id", "body", "summary", "seq"]).await?;
-        while let Some(batch) = batches.next().await {
-            let batch = batch?;
-            done.read += batch.num_rows() as u64;
-            let sources = sources(&batch, &destroyed, &positions, partitions)?;
-            done.indexed += sources.len() as u64;
-            let mut steps = Vec::new();
-            let mut held = 0;
-            for source in sources {
-                let body = read_patiently(&source, blobs).await?;
-                held += body.as_ref().map_or(0, Bytes::len);
-                steps.push(Step::Add(source, body));
-                if held >= MAX_HELD_BYTES {
-                    writer = self.take_blocking(writer, std::mem::take(&mut steps)).await?;
-                    held = 0;
-                }
-            }
-            writer = self.take_blocking(writer, steps).await?;
-            progress(done);
-        }
-        let search = self.clone();
-        tokio::task::spawn_blocking(move || match writer {
-            Some(mut writer) => search.commit(&mut writer, &positions),
-            None => Ok(()),
-        })
-        .await??;
-        Ok(done)
+    fn has(self, account_id: &str) -> bool {
+        self.only.is_none_or(|only| self.partition_of(account_id) == only)
     }
+}
 
-    async fn take_blocking(
-        self: &Arc<Self>,
-        writer: Option<tantivy::IndexWriter>,
-        steps: Vec<Step>,
-    ) -> Result<Option<tantivy::IndexWriter>, SearchError> {
-        let search = self.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Some(writer) = &writer {
-                take_steps(&search, writer, steps)?;
-            }
-            Ok(writer)
-        })
-        .await?
+/// Replaces all documents by what the tables hold, in one commit: until then searches answer from what was there.
+/// Returns where the tables end; the log brings what follows.
+pub(super) async fn rebuild(
+    writing: &mut Writing,
+    tables: &Tables,
+    blobs: &dyn BlobStore,
+    scope: Scope,
+    mut progress: impl FnMut(RebuildProgress) + Send,
+) -> Result<RebuildProgress, SearchError> {
+    // `emails` lands first: a snapshot taken after that of the state has every email that the state has.
+    tables.refresh(Table::EmailState).await?;
+    let state = tables.snapshot(Table::EmailState);
+    tables.refresh(Table::Emails).await?;
+    let emails = tables.snapshot(Table::Emails);
+    let mut positions = state.positions().clone();
+    positions.retain(|partition, _| scope.only.is_none_or(|only| only == *partition));
+    let destroyed = destroyed(&state, scope).await?;
+    writing.clear().await?;
+    let mut done = RebuildProgress { total: emails.rows(), ..RebuildProgress::default() };
+    let mut batches = emails.scan(&["account_id", "email_id", "body", "summary", "seq"]).await?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        done.read += batch.num_rows() as u64;
+        let sources = sources(&batch, &destroyed, &positions, scope)?;
+        done.indexed += sources.len() as u64;
+        let steps = sources.into_iter().map(|source| Step::Add(source, None)).collect();
+        writing.take(steps, blobs).await?;
+        progress(done);
     }
+    writing.commit(positions).await?;
+    Ok(done)
 }
 
 fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, ArrowError> {
@@ -117,7 +84,7 @@ fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, Arrow
 }
 
 /// Account and email id of what was destroyed.
-async fn destroyed(state: &TableSnapshot) -> Result<HashSet<(String, String)>, SearchError> {
+async fn destroyed(state: &TableSnapshot, scope: Scope) -> Result<HashSet<(String, String)>, SearchError> {
     let mut found = HashSet::new();
     let mut batches = state.scan(&["account_id", "email_id", "is_destroyed"]).await?;
     while let Some(batch) = batches.next().await {
@@ -125,18 +92,18 @@ async fn destroyed(state: &TableSnapshot) -> Result<HashSet<(String, String)>, S
         let flags = batch.column_by_name("is_destroyed").and_then(|column| column.as_boolean_opt());
         let flags = flags.ok_or_else(|| ArrowError::SchemaError("no column 'is_destroyed'".to_owned()))?;
         let (accounts, emails) = (text(&batch, "account_id")?, text(&batch, "email_id")?);
-        let gone = (0..batch.num_rows()).filter(|row| flags.value(*row));
+        let gone = (0..batch.num_rows()).filter(|row| flags.value(*row) && scope.has(accounts.value(*row)));
         found.extend(gone.map(|row| (accounts.value(row).to_owned(), emails.value(row).to_owned())));
     }
     Ok(found)
 }
 
-/// The emails of a batch that the log will not bring again.
+/// The emails of a batch that are in scope and that the log will not bring again.
 fn sources(
     batch: &RecordBatch,
     destroyed: &HashSet<(String, String)>,
     positions: &Positions,
-    partitions: u32,
+    scope: Scope,
 ) -> Result<Vec<Source>, ArrowError> {
     let (accounts, emails) = (text(batch, "account_id")?, text(batch, "email_id")?);
     let (bodies, summaries) = (text(batch, "body")?, text(batch, "summary")?);
@@ -145,9 +112,9 @@ fn sources(
     let mut found = Vec::with_capacity(batch.num_rows());
     for row in 0..batch.num_rows() {
         let account_id = accounts.value(row);
-        let end = positions.get(&partition_of(account_id, partitions)).copied().unwrap_or(0);
+        let end = positions.get(&scope.partition_of(account_id)).copied().unwrap_or(0);
         let key = (account_id.to_owned(), emails.value(row).to_owned());
-        if seqs.value(row).unsigned_abs() < end && !destroyed.contains(&key) {
+        if scope.has(account_id) && seqs.value(row).unsigned_abs() < end && !destroyed.contains(&key) {
             let (account_id, email_id) = key;
             let (body, summary) = (bodies.value(row).to_owned(), summaries.value(row).to_owned());
             found.push(Source { account_id, email_id, body, summary });

@@ -2,21 +2,26 @@
 //!
 //! - [`pointer`]: catalogs that name a metadata file, which we write: a commit swaps the name
 //! - [`sqlite`], [`postgres`]: these, in the layout of Iceberg's JDBC catalog
+//! - [`rest`]: servers that write the metadata files themselves
 
 mod pointer;
 mod postgres;
+mod rest;
 mod sqlite;
 mod tls;
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
 
 pub(super) use self::pointer::PointerCatalog;
+#[cfg(test)]
+pub(super) use self::pointer::{Pointers, Swap};
 pub(super) use self::postgres::Postgres;
 pub use self::postgres::PostgresOptions;
+pub(super) use self::rest::Rest;
+pub use self::rest::RestOptions;
 pub(super) use self::sqlite::Sqlite;
 use super::state::TableState;
 use super::{Table, TableError};
@@ -30,6 +35,7 @@ pub(super) const NAMESPACE: &str = "mail";
 #[derive(Clone, Debug)]
 pub enum CatalogOptions {
     Postgres(PostgresOptions),
+    Rest(RestOptions),
 }
 
 /// Why the catalog did not do what it was asked. Nothing was changed.
@@ -92,31 +98,17 @@ pub(super) trait Catalog: Send + Sync {
     /// # Errors
     /// On an error nothing was committed, and never will be.
     async fn commit(&self, proposal: Proposal<'_>) -> Result<Outcome, TableError>;
+
+    /// Whether a snapshot is in the table. `state` was looked up after the commit that would have made it so.
+    async fn has_snapshot(&self, state: &TableState, snapshot_id: i64) -> Result<bool, TableError> {
+        Ok(state.metadata.snapshot_by_id(snapshot_id).is_some())
+    }
 }
 
 /// Makes the catalog ready for use.
 pub(super) async fn connect(options: CatalogOptions, io: iceberg::io::FileIO) -> Result<Arc<dyn Catalog>, TableError> {
     match options {
         CatalogOptions::Postgres(options) => Ok(Arc::new(PointerCatalog::new(Postgres::open(options).await?, io))),
-    }
-}
-
-/// A password or token: it does not print.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
+        CatalogOptions::Rest(options) => Ok(Arc::new(Rest::open(options).await?)),
     }
 }

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod commits;
+mod faults;
+mod faulty;
+mod lost_answers;
 mod place;
+mod proxy;
 mod python;
 mod races;
 mod reads;
@@ -34,6 +38,13 @@ macro_rules! suite {
             #[ignore = "needs PostgreSQL and S3: compose/native/test"]
             async fn $name() {
                 super::$name(crate::tables::tests::Place::postgres().await).await;
+            })*
+        }
+        mod rest {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs an Iceberg REST catalog and S3: compose/native/test"]
+            async fn $name() {
+                super::$name(crate::tables::tests::Place::rest()).await;
             })*
         }
     };

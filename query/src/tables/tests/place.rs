@@ -1,5 +1,6 @@
 //! Where the tables of a test are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -10,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::tables::catalog::{PointerCatalog, PostgresOptions, Sqlite};
+use crate::tables::catalog::{PointerCatalog, PostgresOptions, Rest, RestOptions, Sqlite};
 use crate::tables::storage::{Files, Objects};
 use crate::tables::{CatalogOptions, SharedTables, TableOptions, Tables};
 
@@ -20,6 +21,12 @@ pub(in crate::tables) enum Place {
     Local(TempDir),
     /// SQLite and objects in memory.
     Objects(TempDir, Arc<dyn ObjectStore>),
+    /// A namespace and a prefix of their own, behind this URL.
+    Rest {
+        url: String,
+        name: String,
+        store: Arc<dyn ObjectStore>,
+    },
     Shared {
         catalog: CatalogOptions,
         store: Arc<dyn ObjectStore>,
@@ -60,6 +67,33 @@ impl Place {
         Place::Shared { catalog, store: s3(), warehouse: format!("s3://millrace/{name}/warehouse") }
     }
 
+    pub(in crate::tables) fn rest() -> Self {
+        Place::rest_at(variable("MILLRACE_TEST_ICEBERG_REST"))
+    }
+
+    pub(in crate::tables) fn rest_at(url: String) -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        Place::Rest { url, name, store: s3() }
+    }
+
+    /// The same database, which knows our sessions by this name.
+    pub(in crate::tables) fn known_as(mut self, name: &str) -> Self {
+        if let Place::Shared { catalog: CatalogOptions::Postgres(options), .. } = &mut self {
+            options.url = format!("{}&application_name={name}", options.url);
+        }
+        self
+    }
+
+    /// The same database at another address.
+    pub(in crate::tables) fn through(mut self, address: SocketAddr) -> Self {
+        if let Place::Shared { catalog: CatalogOptions::Postgres(options), .. } = &mut self {
+            let (before, path) = options.url.rsplit_once('/').unwrap();
+            let user = before.rsplit_once('@').unwrap().0;
+            options.url = format!("{user}@{address}/{path}");
+        }
+        self
+    }
+
     pub(in crate::tables) async fn open(&self) -> Arc<Tables> {
         let opened = match self {
             Place::Local(dir) => Tables::open(dir.path(), options()).await,
@@ -68,6 +102,13 @@ impl Place {
                 let sqlite = Sqlite::open(&dir.path().join("catalog.db")).unwrap();
                 let catalog = Arc::new(PointerCatalog::new(sqlite, files.io()));
                 Tables::open_with(catalog, files, "s3://test/a/warehouse".to_owned(), options()).await
+            }
+            Place::Rest { url, name, store } => {
+                let location = format!("s3://millrace/{name}/warehouse");
+                let files = Files::Objects(Objects::of_location(&location, store.clone()).unwrap());
+                let options_of_rest = RestOptions { url: url.clone(), token: None, ca_file: None };
+                let catalog = Rest::open_namespace(options_of_rest, name).await.unwrap();
+                Tables::open_with(Arc::new(catalog), files, location, options()).await
             }
             Place::Shared { catalog, store, warehouse } => {
                 let (catalog, store, warehouse) = (catalog.clone(), store.clone(), warehouse.clone());
@@ -84,7 +125,7 @@ impl Place {
                 let files = std::fs::read_dir(location.strip_prefix("file://").unwrap()).unwrap();
                 files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
             }
-            Place::Objects(_, store) | Place::Shared { store, .. } => {
+            Place::Objects(_, store) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
                 let prefix = Path::parse(location.splitn(4, '/').nth(3).unwrap()).unwrap();
                 let found: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
                 found.iter().map(|meta| meta.location.filename().unwrap().to_owned()).collect()
@@ -96,7 +137,7 @@ impl Place {
     pub(in crate::tables) async fn size(&self, path: &str) -> u64 {
         match self {
             Place::Local(_) => std::fs::metadata(path).unwrap().len(),
-            Place::Objects(_, store) | Place::Shared { store, .. } => {
+            Place::Objects(_, store) | Place::Rest { store, .. } | Place::Shared { store, .. } => {
                 store.head(&Path::parse(path).unwrap()).await.unwrap().size
             }
         }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::membership::{Membership, Shared};
 use super::options::REQUEST_TIMEOUT;
-use super::read::{cannot_read, record};
+use super::read::{cannot_read, patiently, record};
 use super::slots::Slot;
 use super::transaction::{Failure, Offsets, Transactor};
 use super::{Layout, place_records};
@@ -81,12 +81,16 @@ pub(super) struct KafkaConsumer {
 impl KafkaConsumer {
     pub(super) fn new(membership: Membership, layout: Arc<Layout>, topic: Topic, group: &str, slot: Slot) -> Self {
         let transactor = Transactor::new(&layout.options, &format!("{group}.{}", slot.number()));
+        let transactor = Arc::new(Mutex::new(transactor));
+        if layout.options.is_name_kept {
+            end_what_was_left_open(transactor.clone());
+        }
         Self {
             cursors: BTreeMap::new(),
             membership,
             layout,
             topic,
-            transactor: Arc::new(Mutex::new(transactor)),
+            transactor,
             in_doubt: None,
             turn: 0,
             _slot: slot,
@@ -173,10 +177,10 @@ impl KafkaConsumer {
     }
 
     /// Takes what has come.
-    fn drain(&mut self, max_records: usize) -> Result<Vec<Record>, LogError> {
+    fn drain(&mut self, max_records: usize) -> Vec<Record> {
         let mut order: Vec<u32> = self.cursors.keys().copied().collect();
         if order.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let begin = self.turn % order.len();
         order.rotate_left(begin);
@@ -193,7 +197,7 @@ impl KafkaConsumer {
                         break;
                     }
                 };
-                let record = record(self.topic, &message)?;
+                let record = record(self.topic, &message);
                 let offset = message.offset().unsigned_abs();
                 // Out of a fetch that a seek has overtaken.
                 if cursor.next.is_some_and(|next| offset < next) {
@@ -205,7 +209,7 @@ impl KafkaConsumer {
                 records.push(record);
             }
         }
-        Ok(records)
+        records
     }
 
     /// Learns how a commit ended whose answer did not come.
@@ -276,6 +280,18 @@ impl KafkaConsumer {
     }
 }
 
+/// A transaction that a predecessor of our name left open holds back everyone who reads what it wrote.
+fn end_what_was_left_open(transactor: Arc<Mutex<Transactor>>) {
+    tokio::task::spawn_blocking(move || {
+        let mut transactor = transactor.lock();
+        if let Err(failure) = transactor.begin_anew() {
+            tracing::warn!(?failure, "what a predecessor left open ends when its time is over");
+        }
+        // Many a member never commits outputs; one that does connects again.
+        transactor.disconnect();
+    });
+}
+
 fn refusal(error: &KafkaError) -> Failure {
     use RDKafkaErrorCode::{FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId};
     match error.rdkafka_error_code() {
@@ -299,7 +315,8 @@ type Client = rdkafka::consumer::BaseConsumer<Shared>;
 fn committed(consumer: &Client, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic.name(), partition as i32);
-    let found = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(|error| cannot_read(topic, &error))?;
+    let found = patiently(|| consumer.committed_offsets(list.clone(), REQUEST_TIMEOUT));
+    let found = found.map_err(|error| cannot_read(topic, &error))?;
     Ok(found.elements().first().and_then(|place| match place.offset() {
         Offset::Offset(offset) => u64::try_from(offset).ok(),
         _ => None,
@@ -311,7 +328,7 @@ fn group_position(consumer: &Client, topic: Topic, partition: u32) -> Result<u64
     if let Some(offset) = committed(consumer, topic, partition)? {
         return Ok(offset);
     }
-    let bounds = consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT);
+    let bounds = patiently(|| consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT));
     Ok(bounds.map_err(|error| cannot_read(topic, &error))?.0.max(0).unsigned_abs())
 }
 
@@ -363,7 +380,7 @@ impl Consumer for KafkaConsumer {
                 return Ok(Vec::new());
             }
             self.align().await?;
-            let records = self.drain(max_records)?;
+            let records = self.drain(max_records);
             if !records.is_empty() {
                 return Ok(records);
             }

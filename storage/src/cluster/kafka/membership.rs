@@ -2,7 +2,7 @@
 //! while the owner is busy with what it polled; its commit is refused then.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,18 @@ use crate::log::LogError;
 /// An owner that has asked for nothing for so long hangs: its membership is no longer kept alive, and Kafka gives its
 /// partitions to others when `max.poll.interval.ms` has passed as well.
 const OWNER_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Members of this process that have not left their groups.
+static MEMBERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits until all members of this process have left their groups, so that others take their partitions at once and not
+/// when the session has timed out.
+pub async fn all_left(timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    while MEMBERS.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
 
 /// What the thread and the owner share.
 pub(super) struct Shared {
@@ -97,7 +109,7 @@ pub(super) struct Membership {
 
 impl Membership {
     /// Joins. Partitions come later, from the thread.
-    pub(super) fn join(options: &KafkaOptions, group: &str, topic: Topic) -> Result<Self, LogError> {
+    pub(super) fn join(options: &KafkaOptions, group: &str, topic: Topic, slot: usize) -> Result<Self, LogError> {
         let shared = Shared {
             topic,
             consumer: OnceLock::new(),
@@ -111,13 +123,21 @@ impl Membership {
         };
         let cannot = |error: &dyn std::fmt::Display| LogError::Unavailable(format!("the group {group}: {error}"));
         let consumer: BaseConsumer<Shared> =
-            options.member(group).create_with_context(shared).map_err(|error| cannot(&error))?;
+            options.member(group, slot).create_with_context(shared).map_err(|error| cannot(&error))?;
         let consumer = Arc::new(consumer);
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
         consumer.subscribe(&[topic.name()]).map_err(|error| cannot(&error))?;
         let served = consumer.clone();
+        MEMBERS.fetch_add(1, Ordering::Relaxed);
         let thread = std::thread::Builder::new().name("kafka-member".to_owned());
-        thread.spawn(move || serve(served)).map_err(|error| cannot(&error))?;
+        let spawned = thread.spawn(move || {
+            serve(served);
+            MEMBERS.fetch_sub(1, Ordering::Relaxed);
+        });
+        spawned.map_err(|error| {
+            MEMBERS.fetch_sub(1, Ordering::Relaxed);
+            cannot(&error)
+        })?;
         Ok(Self { consumer })
     }
 

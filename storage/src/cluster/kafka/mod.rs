@@ -28,7 +28,7 @@ use self::ends::Ends;
 use self::member::KafkaConsumer;
 use self::membership::Membership;
 use self::options::{REQUEST_TIMEOUT, Telling};
-use self::read::{Range, Readers, cannot_read};
+use self::read::{Range, Readers, cannot_read, patiently};
 use self::slots::Slots;
 use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
 
@@ -38,6 +38,7 @@ mod hold;
 mod member;
 mod membership;
 mod options;
+mod probe;
 mod read;
 mod retention;
 mod slots;
@@ -45,7 +46,9 @@ mod topics;
 mod transaction;
 
 pub use hold::Hold;
+pub use membership::all_left;
 pub use options::{KafkaOptions, SaslOptions, TRANSACTION_TIMEOUT};
+pub use probe::probe;
 
 /// How often a wait looks for the end of a partition.
 const WAIT_INTERVAL: Duration = Duration::from_millis(50);
@@ -174,7 +177,7 @@ impl Log for KafkaLog {
 
     async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Consumer>, LogError> {
         let (layout, slot) = (self.layout.clone(), self.slots.take(group));
-        let membership = Membership::join(&layout.options, group, topic)?;
+        let membership = Membership::join(&layout.options, group, topic, slot.number())?;
         Ok(Box::new(KafkaConsumer::new(membership, layout, topic, group, slot)))
     }
 
@@ -184,7 +187,7 @@ impl Log for KafkaLog {
         let look = move || {
             let mut list = TopicPartitionList::new();
             list.add_partition(topic.name(), partition as i32);
-            observer.committed_offsets(list, REQUEST_TIMEOUT)
+            patiently(|| observer.committed_offsets(list.clone(), REQUEST_TIMEOUT))
         };
         let found = tokio::task::spawn_blocking(look).await;
         let found = found.map_err(|error| LogError::Unavailable(error.to_string()))?;

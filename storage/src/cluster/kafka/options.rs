@@ -27,6 +27,9 @@ pub struct KafkaOptions {
     /// Unique in the cluster and the same after a restart: then a transaction that a process left open is ended as soon as
     /// its successor starts, where others wait for [`TRANSACTION_TIMEOUT`].
     pub node_name: String,
+    /// Whether this process will have the same name after a restart. Then its members keep their places in their groups
+    /// over it (KIP-345): their partitions wait for them, for as long as the session lasts, and for nobody else.
+    pub is_name_kept: bool,
     /// Of topics that are made now; compacted topics have one. Topics that exist keep their own.
     pub partitions: u32,
     /// Of topics that are made now. With three or more, a write needs one replica fewer than there are.
@@ -46,6 +49,7 @@ impl KafkaOptions {
         Self {
             brokers: brokers.into(),
             node_name: node_name.into(),
+            is_name_kept: false,
             partitions: 4,
             replication_factor: 1,
             retention_age: Some(Duration::from_secs(7 * 24 * 3600)),
@@ -140,8 +144,12 @@ impl KafkaOptions {
         self.any_consumer("observe", group)
     }
 
-    pub(super) fn member(&self, group: &str) -> ClientConfig {
+    /// `slot` tells members of the same group in this process apart.
+    pub(super) fn member(&self, group: &str, slot: usize) -> ClientConfig {
         let mut config = self.any_consumer("member", group);
+        if self.is_name_kept {
+            config.set("group.instance.id", format!("{}.{slot}", self.node_name));
+        }
         config.set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", ms(self.session_timeout));
         config.set("heartbeat.interval.ms", ms((self.session_timeout / 4).min(Duration::from_secs(3))));

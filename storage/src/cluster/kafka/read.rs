@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millrace_schemas::Topic;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
@@ -48,8 +48,8 @@ impl Readers {
     /// The first kept offset, and the one at which a reader of committed records stops.
     pub(super) async fn stable_bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), LogError> {
         self.with(move |Reader(consumer)| {
-            let bounds = consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT);
-            let (low, high) = bounds.map_err(|error| cannot_read(topic, &error))?;
+            let bounds = || consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT);
+            let (low, high) = patiently(bounds).map_err(|error| cannot_read(topic, &error))?;
             Ok((low.max(0).unsigned_abs(), high.max(0).unsigned_abs()))
         })
         .await
@@ -102,7 +102,7 @@ impl Reader {
         while records.len() < max_records && (bytes < max_bytes || records.is_empty()) {
             match self.0.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    let record = record(topic, &message)?;
+                    let record = record(topic, &message);
                     let size = record.key.len() + record.value.len();
                     if !records.is_empty() && bytes + size > max_bytes {
                         break;
@@ -124,24 +124,51 @@ impl Reader {
     }
 }
 
-/// What the client gets over by itself.
+/// Asks again while what is in the way passes by itself, as when a partition moves to another broker.
+pub(super) fn patiently<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        match ask() {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 fn is_passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
-    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::NetworkException
+        )
+    )
 }
 
 pub(super) fn cannot_read(topic: Topic, error: &KafkaError) -> LogError {
     LogError::Unavailable(format!("{topic} cannot be read from Kafka: {error}"))
 }
 
-pub(super) fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Result<Record, LogError> {
+/// A record as a broker gives it. A key that is no UTF-8 was written by something else; it is shown as far as it goes, so
+/// that whoever reads on finds the value and says what is wrong with it.
+pub(super) fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
     let (partition, offset) = (message.partition().unsigned_abs(), message.offset().unsigned_abs());
-    let key = std::str::from_utf8(message.key().unwrap_or_default());
-    let key = key.map_err(|_| LogError::Damaged(format!("the key at {topic}/{partition}/{offset} is no UTF-8")))?;
-    Ok(Record {
+    Record {
         position: Position { topic, partition, offset },
-        key: key.to_owned(),
+        key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
         value: bytes::Bytes::copy_from_slice(message.payload().unwrap_or_default()),
         appended_at_us: message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000),
-    })
+    }
 }

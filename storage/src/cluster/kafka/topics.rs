@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use millrace_schemas::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::Producer as _;
 
 use super::options::{KafkaOptions, REQUEST_TIMEOUT, Telling};
@@ -88,6 +89,10 @@ async fn partitions(options: &KafkaOptions) -> Result<HashMap<Topic, u32>, LogEr
             "the brokers at {brokers} do not answer: {error}; are they running, and is kafka.brokers right?"
         ))
     })?;
-    let ours = metadata.topics().iter().filter(|topic| topic.error().is_none());
+    // A topic that was made a moment ago has no leaders yet, and cannot be read.
+    let is_led = |topic: &&MetadataTopic| {
+        topic.error().is_none() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+    };
+    let ours = metadata.topics().iter().filter(is_led);
     Ok(ours.filter_map(|topic| Some((topic.name().parse().ok()?, topic.partitions().len() as u32))).collect())
 }

@@ -75,6 +75,11 @@ impl Transactor {
         Ok(self.producer.insert(producer))
     }
 
+    /// Until the next transaction.
+    pub(super) fn disconnect(&mut self) {
+        self.producer = None;
+    }
+
     /// Commits records to their partitions, and positions, as one.
     pub(super) fn run(
         &mut self,

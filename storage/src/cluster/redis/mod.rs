@@ -7,6 +7,7 @@ mod client;
 mod first_seen;
 mod hot;
 mod options;
+mod probe;
 mod watch;
 
 pub use client::{Redis, RedisError};

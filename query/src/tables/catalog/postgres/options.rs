@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millrace_storage::Secret;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use crate::tables::catalog::{CatalogError, Secret};
+use crate::tables::catalog::CatalogError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,7 +46,7 @@ impl PostgresOptions {
             config.ssl_mode(if is_local { SslMode::Disable } else { SslMode::Require });
         }
         if let Some(password) = &self.password {
-            config.password(password.expose());
+            config.password(password.reveal());
         }
         if config.get_application_name().is_none() {
             config.application_name("millrace");

@@ -20,6 +20,7 @@
 
 mod read;
 mod scripts;
+mod steps;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,16 +34,13 @@ use tokio::sync::broadcast;
 
 use self::scripts::{APPLIED_TO, APPLY, MAX_OFFSET, NEWEST, RELEASE, RESET, keys};
 pub(super) use self::scripts::{account_key, split_account};
+use self::steps::steps;
 use super::watch::{self, Watching};
 use super::{Redis, RedisError};
 use crate::hot::{Changed, HotError, HotRow, HotStore, HotTail};
 
 /// What a row costs beside its bytes: its places in four keys.
 const ROW_OVERHEAD_BYTES: usize = 512;
-/// Rows applied in one step; one of a few kilobytes each takes Redis some 10 µs.
-const APPLY_ROWS: usize = 250;
-/// Bytes of values applied in one step, about.
-const APPLY_BYTES: usize = 1024 * 1024;
 /// Rows dropped in one step.
 const RELEASE_ROWS: usize = 250;
 
@@ -154,21 +152,6 @@ pub(super) async fn applied_to(redis: &Redis, partition: u32) -> Result<Option<u
     }
 }
 
-/// The rows by steps; rows of one offset are never parted.
-fn steps(rows: &[HotRow]) -> impl Iterator<Item = &[HotRow]> {
-    let (mut count, mut bytes) = (0, 0);
-    rows.chunk_by(move |row, next| {
-        count += 1;
-        bytes += row.value.len();
-        let is_full = count >= APPLY_ROWS || bytes >= APPLY_BYTES;
-        let goes_on = !is_full || row.seq == next.seq;
-        if !goes_on {
-            (count, bytes) = (0, 0);
-        }
-        goes_on
-    })
-}
-
 fn offset(partition: u32, offset: u64) -> Result<Value, HotError> {
     if offset > MAX_OFFSET {
         return Err(HotError::Unavailable(format!(
@@ -266,47 +249,5 @@ impl HotStore for RedisHot {
 
     fn watch(&self) -> broadcast::Receiver<Changed> {
         self.changes.subscribe()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn row(seq: u64, bytes: usize) -> HotRow {
-        HotRow { account_id: "a".into(), email_id: "e".into(), seq, value: Bytes::from(vec![0; bytes]) }
-    }
-
-    proptest! {
-        #[test]
-        fn steps_have_all_rows_and_part_no_offset(
-            sizes in proptest::collection::vec((0..2_u64, 0..40_000_usize), 0..1500),
-        ) {
-            let mut seq = 0;
-            let rows: Vec<HotRow> = sizes.iter().map(|(more, bytes)| { seq += more; row(seq, *bytes) }).collect();
-            let parts: Vec<&[HotRow]> = steps(&rows).collect();
-            prop_assert_eq!(&parts.concat(), &rows);
-            for pair in parts.windows(2) {
-                prop_assert!(pair[0].last().map(|row| row.seq) < pair[1].first().map(|row| row.seq));
-            }
-            for part in parts {
-                let last = part.last().map(|row| row.seq);
-                let before_last: Vec<&HotRow> = part.iter().filter(|row| Some(row.seq) < last).collect();
-                prop_assert!(before_last.len() < APPLY_ROWS);
-                prop_assert!(before_last.iter().map(|row| row.value.len()).sum::<usize>() < APPLY_BYTES);
-            }
-        }
-    }
-
-    #[test]
-    fn an_account_is_never_the_beginning_of_another() {
-        for (one, other) in [("a", "ab"), ("", "a"), ("é", "éé")] {
-            assert!(!account_key(other).starts_with(&account_key(one)));
-            let joined = account_key(one) + other;
-            assert_eq!(split_account(joined.as_bytes()), Some((one, other.as_bytes())));
-        }
     }
 }

@@ -38,3 +38,17 @@ pub(in crate::cluster::redis) fn split_account(bytes: &[u8]) -> Option<(&str, &[
     let (account_id, rest) = rest.split_at_checked(length)?;
     Some((std::str::from_utf8(account_id).ok()?, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_never_the_beginning_of_another() {
+        for (one, other) in [("a", "ab"), ("", "a"), ("é", "éé")] {
+            assert!(!account_key(other).starts_with(&account_key(one)));
+            let joined = account_key(one) + other;
+            assert_eq!(split_account(joined.as_bytes()), Some((one, other.as_bytes())));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Whether brokers can be used, found out by trying.
+
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
+
+use super::KafkaLog;
+use super::options::{KafkaOptions, REQUEST_TIMEOUT};
+use super::topics;
+use super::transaction::Transactor;
+use crate::log::{Log, LogError};
+
+/// Tries what the log needs: brokers, topics, transactions, groups. Gives what was found, a line each. Makes the topics
+/// that do not exist, as any start does.
+///
+/// # Errors
+/// The first that does not work, and why.
+pub async fn probe(options: KafkaOptions) -> Result<Vec<String>, LogError> {
+    let failed = |what: &str, error: String| LogError::Unavailable(format!("{what}: {error}"));
+    let config = options.admin();
+    let brokers = tokio::task::spawn_blocking(move || {
+        let client: BaseProducer<DefaultProducerContext> = config.create()?;
+        client.client().fetch_metadata(None, REQUEST_TIMEOUT).map(|metadata| metadata.brokers().len())
+    });
+    let brokers = brokers.await.map_err(|error| failed("brokers", error.to_string()))?;
+    let brokers = brokers.map_err(|error| failed("the brokers do not answer", error.to_string()))?;
+    let mut found = vec![format!("{brokers} broker(s)")];
+    let replicas = options.replication_factor as usize;
+    if replicas > brokers {
+        let advice = format!("kafka.replication_factor is {replicas}, and there are {brokers} broker(s)");
+        return Err(LogError::Unavailable(advice));
+    }
+    if replicas < 3 {
+        found.push(format!("topics have {replicas} replica(s): a broker that is lost takes mail with it or stops it"));
+    }
+    let partitions = topics::ensure(&options).await?;
+    found.push(format!("{} topics", partitions.len()));
+    let asked = options.clone();
+    let transaction = tokio::task::spawn_blocking(move || Transactor::new(&asked, "probe").begin_anew().map(drop));
+    let transaction = transaction.await.map_err(|error| failed("transactions", error.to_string()))?;
+    transaction.map_err(|failure| failed("transactions are refused", format!("{failure:?}")))?;
+    found.push("transactions".to_owned());
+    KafkaLog::open(options).await?.committed("millrace.probe", millrace_schemas::Topic::Reception, 0).await?;
+    found.push("groups".to_owned());
+    Ok(found)
+}

@@ -1,0 +1,79 @@
+//! Whether Redis can be used, found out by trying.
+
+use std::collections::HashMap;
+
+use fred::error::Error;
+use fred::interfaces::{ClientLike, KeysInterface};
+use fred::types::{ClusterHash, CustomCommand, InfoKind, Value};
+
+use super::{Redis, RedisError};
+
+/// Scripts as we write them, and `SET … PXAT`, came with it.
+const OLDEST: (u32, u32) = (6, 2);
+
+impl Redis {
+    /// Tries a write, a read and a script's command, and looks at what the server may throw away. Gives what was found, a
+    /// line each.
+    ///
+    /// # Errors
+    /// The first that does not work, and why.
+    pub async fn probe(&self) -> Result<Vec<String>, RedisError> {
+        let failed = |error: Error| self.error(error.to_string());
+        let client = self.client().await.map_err(failed)?;
+        let info: String = client.info(Some(InfoKind::Server)).await.map_err(failed)?;
+        let version = field(&info, "redis_version").unwrap_or("0").to_owned();
+        if parse(&version) < OLDEST {
+            let (major, minor) = OLDEST;
+            return Err(self.error(format!("it is version {version}; {major}.{minor} or newer is needed")));
+        }
+        let mut found = vec![format!("version {version}")];
+        let key = format!("{}:probe", self.prefix());
+        client.set::<(), _, _>(&key, "here", None, None, false).await.map_err(failed)?;
+        let read: String = client.get(&key).await.map_err(failed)?;
+        client.del::<(), _>(&key).await.map_err(failed)?;
+        if read != "here" {
+            return Err(self.error("what was written does not read back".to_owned()));
+        }
+        found.push("writes and reads".to_owned());
+        let get = CustomCommand::new_static("CONFIG", ClusterHash::Random, false);
+        let settings: Result<HashMap<String, String>, _> =
+            client.custom::<HashMap<String, String>, Value>(get, vec!["GET".into(), "maxmemory-policy".into()]).await;
+        match settings.ok().and_then(|mut settings| settings.remove("maxmemory-policy")) {
+            Some(policy) if policy.starts_with("allkeys") => {
+                let advice = "it would throw away mail that has not landed; set it to noeviction or volatile-lru";
+                return Err(self.error(format!("maxmemory-policy is {policy}: {advice}")));
+            }
+            Some(policy) => found.push(format!("maxmemory-policy {policy}")),
+            None => found.push("maxmemory-policy is not told; it must be noeviction or volatile-…".to_owned()),
+        }
+        let persistence: String = client.info(Some(InfoKind::Persistence)).await.map_err(failed)?;
+        if field(&persistence, "aof_enabled") != Some("1") {
+            found.push(
+                "appendonly is off: a restart forgets what was seen, so mail sent again counts as new".to_owned(),
+            );
+        }
+        Ok(found)
+    }
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn parse(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_versions_are_read() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n";
+        assert_eq!(field(info, "redis_version"), Some("7.0.15"));
+        assert_eq!(field(info, "redis"), None);
+        assert!(parse("7.0.15") > OLDEST && parse("6.0.16") < OLDEST && parse("10.1") > OLDEST);
+    }
+}
