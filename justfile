@@ -12,6 +12,11 @@ check:
 test:
     cargo test --workspace
 
+# The stage functions as Arroyo's libraries, called through their C interface
+arroyo:
+    cargo clippy --manifest-path udfs/arroyo/harness/Cargo.toml --all-targets -- -D warnings
+    cargo test --manifest-path udfs/arroyo/harness/Cargo.toml
+
 # The tests of clients and readers written by others
 clients:
     tests/python/run

@@ -24,6 +24,14 @@ pub fn built_in() -> Result<Vec<Pipeline>, PipelineError> {
 /// # Errors
 /// [`PipelineError::Unreadable`], or the first refusal of a file.
 pub fn load_folder(folder: &Path) -> Result<Vec<Pipeline>, PipelineError> {
+    read_folder(folder)?.iter().map(|(name, sql)| Pipeline::load(name, sql)).collect()
+}
+
+/// Name and text of the `*.sql` files of a folder, in the order of their names.
+///
+/// # Errors
+/// [`PipelineError::Unreadable`].
+pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, String)>, PipelineError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         |error| PipelineError::Unreadable { path, error }
@@ -40,9 +48,9 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Pipeline>, PipelineError> {
         }
     }
     files.sort();
-    let load = |path: &std::path::PathBuf| {
+    let read = |path: &std::path::PathBuf| {
         let sql = std::fs::read_to_string(path).map_err(unreadable(path))?;
-        Pipeline::load(&path.file_stem().unwrap_or_default().to_string_lossy(), &sql)
+        Ok((path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), sql))
     };
-    files.iter().map(load).collect()
+    files.iter().map(read).collect()
 }

@@ -15,9 +15,11 @@
 //! - [`batch`]: log records in, log records out; a record that cannot be processed is singled out
 //! - [`run`]: the loop of poll, evaluate, commit
 //! - [`error`]: why a file is refused
+//! - [`deploy`]: the same files on Arroyo
 
 mod batch;
 mod check;
+pub mod deploy;
 mod error;
 mod expression;
 mod files;

@@ -65,6 +65,12 @@ impl Name {
     }
 }
 
+/// The stage functions as SQL calls them.
+#[cfg(test)]
+pub(crate) fn names() -> Vec<&'static str> {
+    Name::ALL.into_iter().map(Name::sql).collect()
+}
+
 /// Whether the stage function `name` is asynchronous.
 pub(crate) fn is_async(name: &str) -> bool {
     Name::ALL.into_iter().any(|known| known.sql() == name && known.is_async())

@@ -52,6 +52,11 @@ impl Pipeline {
         &self.sql
     }
 
+    /// Views and INSERTs.
+    pub(crate) fn statements(&self) -> usize {
+        self.definition.stages.len()
+    }
+
     /// The topic that it reads.
     pub fn source(&self) -> Topic {
         self.definition.source.topic

@@ -30,7 +30,7 @@ async fn outputs_of(shape: Shape) -> Vec<Value> {
     for wave in 1..=all.iter().map(|input| input.wave).max().unwrap() {
         let wave: Vec<Input> = all.iter().filter(|input| input.wave == wave).cloned().collect();
         let storage = support::open(folder.path(), shape.partitions).await;
-        let records = inputs::records(&storage, &wave, &mut names).await;
+        let records = inputs::records(storage.blobs.as_ref(), &wave, &mut names).await;
         support::append(storage.log.as_ref(), records).await;
         drop(storage);
         pass(folder.path(), &shape).await;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use millrace_schemas::{Reception, Topic, encode};
-use millrace_storage::embedded::EmbeddedStorage;
 use millrace_storage::{BlobStore, NewRecord};
 use serde::Deserialize;
 
@@ -40,11 +39,7 @@ pub fn read(pipeline: &str) -> Vec<Input> {
 }
 
 /// Stores the mails of `inputs` and makes their records; `names` learns what each body reference stands for.
-pub async fn records(
-    storage: &EmbeddedStorage,
-    inputs: &[Input],
-    names: &mut BTreeMap<String, String>,
-) -> Vec<NewRecord> {
+pub async fn records(blobs: &dyn BlobStore, inputs: &[Input], names: &mut BTreeMap<String, String>) -> Vec<NewRecord> {
     let mut records = Vec::new();
     for (number, input) in inputs.iter().enumerate() {
         if let Some(hex) = &input.undecodable {
@@ -53,7 +48,7 @@ pub async fn records(
             records.push(NewRecord { topic: Topic::Reception, key: hex.clone(), value: value.into() });
             continue;
         }
-        let reception = reception(storage, number, input, names).await;
+        let reception = reception(blobs, number, input, names).await;
         let value = encode(&reception).unwrap();
         records.push(NewRecord { topic: Topic::Reception, key: reception.message_id, value });
     }
@@ -61,7 +56,7 @@ pub async fn records(
 }
 
 async fn reception(
-    storage: &EmbeddedStorage,
+    blobs: &dyn BlobStore,
     number: usize,
     input: &Input,
     names: &mut BTreeMap<String, String>,
@@ -79,7 +74,7 @@ async fn reception(
     let stored = Bytes::from([trace.as_bytes(), &sent].concat());
     let size_bytes = stored.len() as i64;
     let body = match &input.mail {
-        Some(_) => storage.blobs.put(stored).await.unwrap().to_string(),
+        Some(_) => blobs.put(stored).await.unwrap().to_string(),
         None => "2026-01-01/01JDCM00000000000000000000.pack:16:100".to_owned(),
     };
     names.insert(body.clone(), format!("body of {}", input.message_id));

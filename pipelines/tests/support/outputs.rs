@@ -9,6 +9,14 @@ use serde_json::{Value, json};
 /// All records of the sinks, sorted; bodies by name, and without the partitions and offsets of dead letters, which
 /// depend on the number of partitions.
 pub async fn read(log: &dyn Log, names: &BTreeMap<String, String>) -> Vec<Value> {
+    for letter in all(log, Topic::DeadLetter).await {
+        check_position(log, &json::<DeadLetter>(&letter)).await;
+    }
+    unchecked(log, names).await
+}
+
+/// The same, of a runner that does not say where the records of dead letters are.
+pub async fn unchecked(log: &dyn Log, names: &BTreeMap<String, String>) -> Vec<Value> {
     let mut outputs = Vec::new();
     for topic in [Topic::Screened, Topic::MailboxChanges, Topic::Delivery, Topic::DeadLetter] {
         for record in all(log, topic).await {
@@ -19,7 +27,6 @@ pub async fn read(log: &dyn Log, names: &BTreeMap<String, String>) -> Vec<Value>
                 _ => json::<DeadLetter>(&record),
             };
             if topic == Topic::DeadLetter {
-                check_position(log, &value).await;
                 value["partition"] = Value::Null;
                 value["offset"] = Value::Null;
             }

@@ -9,7 +9,7 @@
 //! - [`append`]: appending; [`transaction`]: records and positions as one
 //! - [`read`]: reading from anywhere; [`ends`]: where a partition ends
 //! - [`member`]: a member of a group; [`membership`]: how it stays one; [`slots`]: what it is called
-//! - [`retention`]: what may go
+//! - [`hold`]: holding a topic while another consumer takes over; [`retention`]: what may go
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
 
 mod append;
 mod ends;
+mod hold;
 mod member;
 mod membership;
 mod options;
@@ -44,6 +45,7 @@ mod slots;
 mod topics;
 mod transaction;
 
+pub use hold::Hold;
 pub use membership::all_left;
 pub use options::{KafkaOptions, SaslOptions, TRANSACTION_TIMEOUT};
 pub use probe::probe;
