@@ -77,6 +77,9 @@ pub enum Command {
         #[arg(value_enum)]
         what: Rebuild,
     },
+    /// The SQL pipelines, and Arroyo where it runs them
+    #[command(subcommand)]
+    Pipelines(Pipelines),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -139,6 +142,26 @@ pub enum DeadLetter {
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Pipelines {
+    /// Show the pipelines, and which versions of them Arroyo runs
+    List,
+    /// Check that every file parses and plans, that its functions are there and that its tables match the topics
+    Check,
+    /// Make or update functions and pipelines at Arroyo, and wait until they run; can be repeated
+    Deploy {
+        /// Tasks of each operator
+        #[arg(long, value_name = "TASKS")]
+        parallelism: Option<u64>,
+        /// Replace a version that has failed for good, beginning so many seconds before it stood: nothing is lost, some
+        /// mail is doubled
+        #[arg(long, value_name = "SECONDS")]
+        rewind_s: Option<u64>,
+    },
+    /// Show how many records and seconds the pipelines are behind, by partition
+    Lag,
 }
 
 #[derive(Debug, Subcommand)]

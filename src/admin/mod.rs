@@ -8,6 +8,7 @@ mod dead_letter;
 mod directory;
 mod error;
 mod import;
+mod lag;
 mod progress;
 mod rebuild;
 mod router;

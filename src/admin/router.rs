@@ -11,7 +11,7 @@ use axum::routing::{delete, get, post};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{SOCKET, dead_letter, directory, import, rebuild, sql};
+use super::{SOCKET, dead_letter, directory, import, lag, rebuild, sql};
 use crate::node::Node;
 
 /// All routes, over a node.
@@ -23,6 +23,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/accounts", get(directory::list_accounts).post(directory::add_account))
         .route("/accounts/{address}", delete(directory::remove_account))
         .route("/aliases", post(directory::add_alias))
+        .route("/pipelines/lag", get(lag::lag))
         .route("/query", post(sql::query))
         .route("/audit", post(sql::audit))
         .route("/dead-letters", get(dead_letter::list))

@@ -6,6 +6,7 @@ mod check;
 mod dead_letter;
 mod domain;
 mod import;
+mod pipelines;
 mod query;
 mod rebuild;
 mod up;
@@ -63,6 +64,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             must_exist(&config)?;
             with_client(config, async |client| rebuild::run(client, what).await).await
         }
+        Command::Pipelines(command) => pipelines::run(config, command).await,
         Command::Config(ConfigCommand::Example) => Ok(()),
         Command::Config(ConfigCommand::Check) => check::run(&config).await,
     }

@@ -26,7 +26,7 @@ mod recipients;
 mod restartable;
 mod role;
 mod secret;
-mod services;
+pub mod services;
 mod status;
 
 use std::collections::HashSet;
@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_directory::Directory;
+use millrace_pipelines::Pipeline;
 use millrace_query::mail::{FreshMail, Mailboxes, Search};
 use millrace_query::sql::{SqlEngine, SqlOptions};
 use millrace_query::tables::Tables;
@@ -224,6 +225,17 @@ impl Node {
         let ended = tokio::time::timeout(STOP_TIMEOUT, end).await;
         kafka::all_left(LEAVE_TIMEOUT).await;
         ended.context("some parts did not end in time")?
+    }
+
+    /// The pipelines as configured.
+    ///
+    /// # Errors
+    /// Which file is not understood.
+    pub fn pipelines(&self) -> anyhow::Result<Vec<Pipeline>> {
+        Ok(match &self.config.pipelines.dir {
+            Some(dir) => millrace_pipelines::load_folder(dir)?,
+            None => millrace_pipelines::built_in()?,
+        })
     }
 
     /// Whether storage is shared with other processes.

@@ -103,10 +103,7 @@ pub fn certificate(config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>>
 }
 
 fn pipelines(node: &Arc<Node>) -> anyhow::Result<()> {
-    let pipelines = match &node.config.pipelines.dir {
-        Some(dir) => millrace_pipelines::load_folder(dir)?,
-        None => millrace_pipelines::built_in()?,
-    };
+    let pipelines = node.pipelines()?;
     let options =
         millrace_pipelines::Options { max_records: node.config.pipelines.batch_records, ..Default::default() };
     for pipeline in pipelines {
