@@ -194,13 +194,16 @@ async fn evaluate(processor: &mut Option<Processor>, records: Vec<Record>) -> Re
     outputs
 }
 
+/// Smaller batches are not faster: what a batch costs by itself, whatever is in it, would be all that is done.
+const SMALLEST_BATCH: usize = 16;
+
 /// Halves towards, or doubles up to, what takes about the target time.
 fn next_limit(limit: usize, count: usize, took: Duration, options: &Options) -> usize {
     let target = options.target_batch.as_secs_f64();
     let took = took.as_secs_f64();
     if took > target * 1.5 {
         let fitting = count as f64 * target / took;
-        return (fitting as usize).clamp(1, options.max_records.max(1));
+        return (fitting as usize).clamp(SMALLEST_BATCH.min(options.max_records).max(1), options.max_records.max(1));
     }
     if count == limit && took < target / 2.0 { (limit * 2).min(options.max_records.max(1)) } else { limit }
 }

@@ -29,7 +29,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
-    runtime.block_on(Box::pin(dispatch(cli)))
+    let outcome = runtime.block_on(Box::pin(dispatch(cli)));
+    // A thread that waits for a service that never answers holds up nobody.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {

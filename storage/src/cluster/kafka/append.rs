@@ -1,15 +1,12 @@
 //! Appending: a record by itself through the idempotent producer, several as one through transactions that all who
 //! wait share.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::{mpsc, oneshot};
 
 use super::options::{APPEND_TIMEOUT, KafkaOptions, Telling};
-use super::transaction::{Failure, Transactor, position, unavailable};
+use super::transaction::{Failure, Transactions, Transactor, position, unavailable};
 use crate::log::{LogError, NewRecord, Position};
 
 /// Callers whose records share a transaction.
@@ -36,8 +33,7 @@ impl Appender {
     pub(super) fn start(options: &KafkaOptions) -> Result<Self, KafkaError> {
         let producer = options.producer().create_with_context(Telling)?;
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
-        let transactor = Arc::new(Mutex::new(Transactor::new(options, "append")));
-        tokio::spawn(serve(waiting, transactor));
+        tokio::spawn(serve(waiting, Transactions::new(options, "append")));
         Ok(Self { producer, requests })
     }
 
@@ -77,7 +73,7 @@ fn refusal(record: &NewRecord, partition: u32, error: &KafkaError) -> LogError {
 }
 
 /// Runs a transaction for all who wait, again and again, until nobody can ask any more.
-async fn serve(mut waiting: mpsc::Receiver<Request>, transactor: Arc<Mutex<Transactor>>) {
+async fn serve(mut waiting: mpsc::Receiver<Request>, mut transactions: Transactions) {
     while let Some(first) = waiting.recv().await {
         let mut requests = vec![first];
         let mut count = requests[0].records.len();
@@ -87,9 +83,7 @@ async fn serve(mut waiting: mpsc::Receiver<Request>, transactor: Arc<Mutex<Trans
             requests.push(next);
         }
         let records: Vec<_> = requests.iter().flat_map(|request| request.records.iter().cloned()).collect();
-        let transactor = transactor.clone();
-        let outcome = tokio::task::spawn_blocking(move || run(&mut transactor.lock(), &records)).await;
-        let outcome = outcome.unwrap_or_else(|error| Err(Failure::InDoubt(error.to_string())));
+        let outcome = transactions.call(move |transactor| run(transactor, &records)).await;
         answer(requests, outcome);
     }
 }

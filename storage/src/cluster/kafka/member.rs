@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_schemas::Topic;
-use parking_lot::Mutex;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,7 +17,7 @@ use super::membership::{Membership, Shared};
 use super::options::REQUEST_TIMEOUT;
 use super::read::{cannot_read, patiently, record};
 use super::slots::Slot;
-use super::transaction::{Failure, Offsets, Transactor};
+use super::transaction::{Failure, Offsets, Transactions, unavailable};
 use super::{Layout, place_records};
 use crate::log::{Consumer, LogError, NewRecord, Position, Record};
 
@@ -70,7 +69,7 @@ pub(super) struct KafkaConsumer {
     membership: Membership,
     layout: Arc<Layout>,
     topic: Topic,
-    transactor: Arc<Mutex<Transactor>>,
+    transactions: Transactions,
     /// Positions that a commit without an answer would have taken the group to.
     in_doubt: Option<BTreeMap<u32, u64>>,
     /// Where the next poll begins, so that no partition starves.
@@ -80,12 +79,12 @@ pub(super) struct KafkaConsumer {
 
 impl KafkaConsumer {
     pub(super) fn new(membership: Membership, layout: Arc<Layout>, topic: Topic, group: &str, slot: Slot) -> Self {
-        let transactor = Transactor::new(&layout.options, &format!("{group}.{}", slot.number()));
-        let transactor = Arc::new(Mutex::new(transactor));
+        let id = format!("{group}.{}", slot.number());
         if layout.options.is_name_kept {
-            end_what_was_left_open(transactor.clone());
+            tokio::spawn(end_what_was_left_open(Transactions::new(&layout.options, &id)));
         }
-        Self { cursors: BTreeMap::new(), membership, layout, topic, transactor, in_doubt: None, turn: 0, _slot: slot }
+        let transactions = Transactions::new(&layout.options, &id);
+        Self { cursors: BTreeMap::new(), membership, layout, topic, transactions, in_doubt: None, turn: 0, _slot: slot }
     }
 
     fn fenced(&self, partition: u32, reason: &str) -> LogError {
@@ -206,10 +205,11 @@ impl KafkaConsumer {
     /// Learns how a commit ended whose answer did not come.
     async fn settle(&mut self) -> Result<(), LogError> {
         let Some(moves) = self.in_doubt.clone() else { return Ok(()) };
-        let (transactor, consumer, topic) = (self.transactor.clone(), self.membership.consumer.clone(), self.topic);
+        // The coordinator commits or aborts what was left open before the producer's successor may begin.
+        let begun = self.transactions.call(|transactor| transactor.begin_anew().map(drop)).await;
+        begun.map_err(unavailable)?;
+        let (consumer, topic) = (self.membership.consumer.clone(), self.topic);
         let is_committed = blocking(move || {
-            // The coordinator commits or aborts what was left open before the producer's successor may begin.
-            transactor.lock().begin_anew().map(drop).map_err(super::transaction::unavailable)?;
             for (partition, to) in &moves {
                 if committed(&consumer, topic, *partition)? != Some(*to) {
                     return Ok(false);
@@ -251,7 +251,7 @@ impl KafkaConsumer {
 
     /// Moves the group and appends the outputs, in one transaction.
     async fn commit_outputs(
-        &self,
+        &mut self,
         outputs: Vec<NewRecord>,
         moves: &BTreeMap<u32, u64>,
     ) -> Result<Vec<Position>, Failure> {
@@ -264,23 +264,16 @@ impl KafkaConsumer {
             let member = member.ok_or_else(|| Failure::Fenced("we are no member of the group".to_owned()))?;
             Some(Offsets { positions: self.list(moves).map_err(refused)?, member })
         };
-        let transactor = self.transactor.clone();
-        let run = move || transactor.lock().run(&records, offsets.as_ref());
-        let done = tokio::task::spawn_blocking(run).await;
-        done.unwrap_or_else(|error| Err(Failure::InDoubt(error.to_string())))
+        self.transactions.call(move |transactor| transactor.run(&records, offsets.as_ref())).await
     }
 }
 
-/// A transaction that a predecessor of our name left open holds back everyone who reads what it wrote.
-fn end_what_was_left_open(transactor: Arc<Mutex<Transactor>>) {
-    tokio::task::spawn_blocking(move || {
-        let mut transactor = transactor.lock();
-        if let Err(failure) = transactor.begin_anew() {
-            tracing::warn!(?failure, "what a predecessor left open ends when its time is over");
-        }
-        // Many a member never commits outputs; one that does connects again.
-        transactor.disconnect();
-    });
+/// A transaction that a predecessor of our name left open holds back everyone who reads what it wrote. Many a member
+/// never commits outputs; one that does connects again.
+async fn end_what_was_left_open(mut transactions: Transactions) {
+    if let Err(failure) = transactions.call(|transactor| transactor.begin_anew().map(drop)).await {
+        tracing::warn!(?failure, "what a predecessor left open ends when its time is over");
+    }
 }
 
 fn refusal(error: &KafkaError) -> Failure {

@@ -5,7 +5,7 @@ use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
 use super::KafkaLog;
 use super::options::{KafkaOptions, REQUEST_TIMEOUT};
 use super::topics;
-use super::transaction::Transactor;
+use super::transaction::Transactions;
 use crate::log::{Log, LogError};
 
 /// Tries what the log needs: brokers, topics, transactions, groups. Gives what was found, a line each. Makes the topics
@@ -33,9 +33,8 @@ pub async fn probe(options: KafkaOptions) -> Result<Vec<String>, LogError> {
     }
     let partitions = topics::ensure(&options).await?;
     found.push(format!("{} topics", partitions.len()));
-    let asked = options.clone();
-    let transaction = tokio::task::spawn_blocking(move || Transactor::new(&asked, "probe").begin_anew().map(drop));
-    let transaction = transaction.await.map_err(|error| failed("transactions", error.to_string()))?;
+    let mut transactions = Transactions::new(&options, "probe");
+    let transaction = transactions.call(|transactor| transactor.begin_anew().map(drop)).await;
     transaction.map_err(|failure| failed("transactions are refused", format!("{failure:?}")))?;
     found.push("transactions".to_owned());
     KafkaLog::open(options).await?.committed("millrace.probe", millrace_schemas::Topic::Reception, 0).await?;

@@ -1,7 +1,9 @@
 //! One transaction at a time: records, and positions of a group, that become visible together or not at all.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::DeliveryFuture;
@@ -13,6 +15,9 @@ use crate::log::{LogError, NewRecord, Position};
 
 /// How long a transaction may take in all before its outcome is left open.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long one is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How it ended when it did not end well.
 #[derive(Debug)]
@@ -75,11 +80,6 @@ impl Transactor {
         Ok(self.producer.insert(producer))
     }
 
-    /// Until the next transaction.
-    pub(super) fn disconnect(&mut self) {
-        self.producer = None;
-    }
-
     /// Commits records to their partitions, and positions, as one.
     pub(super) fn run(
         &mut self,
@@ -96,6 +96,40 @@ impl Transactor {
             }
         }
         outcome
+    }
+}
+
+/// A transactor that is never waited for without end: librdkafka 2.12 does not keep to the time that it is given for
+/// positions when their coordinator is lost meanwhile, and its thread waits for ever.
+pub(super) struct Transactions {
+    options: KafkaOptions,
+    id: String,
+    transactor: Arc<Mutex<Transactor>>,
+}
+
+impl Transactions {
+    pub(super) fn new(options: &KafkaOptions, id: &str) -> Self {
+        let transactor = Arc::new(Mutex::new(Transactor::new(options, id)));
+        Self { options: options.clone(), id: id.to_owned(), transactor }
+    }
+
+    /// Works on a thread that may block. One that does not come back keeps its transactor; the next call has a new one,
+    /// whose producer ends what the other left open.
+    pub(super) async fn call<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Transactor) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let transactor = self.transactor.clone();
+        let working = tokio::task::spawn_blocking(move || work(&mut transactor.lock()));
+        match tokio::time::timeout(PATIENCE, working).await {
+            Ok(done) => done.unwrap_or_else(|error| Err(Failure::InDoubt(error.to_string()))),
+            Err(_) => {
+                metrics::counter!("millrace_log_transactions_abandoned_total").increment(1);
+                tracing::error!(id = self.id, "a transaction does not come back and is left to its coordinator");
+                self.transactor = Arc::new(Mutex::new(Transactor::new(&self.options, &self.id)));
+                Err(Failure::InDoubt(format!("no answer for {} s", PATIENCE.as_secs())))
+            }
+        }
     }
 }
 
