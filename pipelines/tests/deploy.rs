@@ -296,7 +296,7 @@ async fn an_old_version_that_failed_is_replaced_only_when_mail_may_be_doubled() 
     bench.running(&bench.plan()).await;
     bench.with(|world| {
         world.pipelines[0].state = "Failed".to_owned();
-        world.fails = Some("nothing".to_owned());
+        world.fails = Some("no text has this".to_owned());
     });
     let plan = bench.changed("'fetched' AS stage", "'unread' AS stage");
     assert!(matches!(bench.outcome(&plan).await, Err(DeployError::Lost { .. })));

@@ -336,6 +336,14 @@ impl Deployer<'_> {
     async fn rewind(&self, planned: &Planned, old: &Version, reason: String) -> Result<(), DeployError> {
         let name = old.pipeline.name.clone();
         let Some(by) = self.options.rewind else { return Err(DeployError::Lost { name, reason }) };
+        let id = &old.pipeline.id;
+        if !is_over(&self.client.job(id).await?.state) {
+            // It runs into its error again and again.
+            self.client.stop_pipeline(id, Stop::Immediate).await?;
+            if let Waited::NotYet(state) = until_over(self.client, id, self.options).await? {
+                return Err(DeployError::NotStopped { name, state });
+            }
+        }
         let positions = self.handover.earlier(&planned.name, planned.source, by).await?;
         warn!(
             old = name,

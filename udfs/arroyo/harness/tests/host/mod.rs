@@ -23,6 +23,11 @@ pub fn library(name: &str) -> &'static Library {
     static FOLDER: OnceLock<std::path::PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let mut all = functions(&stage_folder()).unwrap();
+        for stage in &mut all {
+            // As the deployer does it: without this, a machine with other sources would build other functions.
+            let version = millrace_udfs::hosted::VERSION;
+            stage.definition += &format!("\nconst _: () = millrace_udfs::hosted::built_from(\"{version}\");\n");
+        }
         all.extend(functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join("poison")).unwrap());
         build(&all).unwrap()
     });
