@@ -16,7 +16,7 @@ use millrace_pipelines::deploy::{
 };
 use millrace_schemas::Topic;
 use millrace_storage::cluster::{KafkaLog, KafkaOptions, S3Options, S3PackOptions, S3Packs, object_store};
-use millrace_storage::{BlobStore, Log, Secret};
+use millrace_storage::{BlobStore, Secret};
 use serde_json::Value;
 use support::inputs::{self, Input};
 use support::outputs;

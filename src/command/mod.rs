@@ -67,7 +67,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             must_exist(&config)?;
             with_client(config, async |client| rebuild::run(client, what).await).await
         }
-        Command::Pipelines(command) => pipelines::run(config, command).await,
+        Command::Pipelines(command) => Box::pin(pipelines::run(config, command)).await,
         Command::Config(ConfigCommand::Example) => Ok(()),
         Command::Config(ConfigCommand::Check) => check::run(&config).await,
     }

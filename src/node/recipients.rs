@@ -69,7 +69,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use confique::Config as _;
     use millrace_schemas::{MailboxChange, Topic, encode};
-    use millrace_storage::{HotStore, Log, NewRecord};
+    use millrace_storage::NewRecord;
 
     use super::*;
     use crate::config::Config;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_query::mail::{Search, SearchOptions, SharedOptions};
-use millrace_query::tables::{CatalogOptions, PostgresOptions, RestOptions, SharedTables, TableOptions, Tables};
+use millrace_query::tables::{CatalogOptions, SharedTables, TableOptions, Tables};
 use millrace_schemas::Topic;
 use millrace_storage::Storage;
 use millrace_storage::cluster::{
@@ -155,11 +155,11 @@ pub fn s3_options(config: &Config) -> anyhow::Result<S3Options> {
 pub fn catalog_options(config: &Config) -> anyhow::Result<CatalogOptions> {
     let catalog = &config.catalog;
     let url = needed(catalog.url.as_deref(), "catalog.url")?;
-    let ca_file = catalog.ca_file.clone();
-    if url.starts_with("http://") || url.starts_with("https://") {
-        let token = secret(catalog.token.as_ref(), catalog.token_file.as_deref(), "catalog.token")?;
-        return Ok(CatalogOptions::Rest(RestOptions { url: url.to_owned(), token, ca_file }));
-    }
-    let password = secret(catalog.password.as_ref(), catalog.password_file.as_deref(), "catalog.password")?;
-    Ok(CatalogOptions::Postgres(PostgresOptions { url: url.to_owned(), password, ca_file }))
+    let is_rest = url.starts_with("http");
+    let found = if is_rest {
+        secret(catalog.token.as_ref(), catalog.token_file.as_deref(), "catalog.token")?
+    } else {
+        secret(catalog.password.as_ref(), catalog.password_file.as_deref(), "catalog.password")?
+    };
+    Ok(CatalogOptions::of_url(url, found, catalog.ca_file.clone())?)
 }

@@ -10,10 +10,12 @@ mod rest;
 mod sqlite;
 mod tls;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
+use millrace_storage::Secret;
 
 pub(super) use self::pointer::PointerCatalog;
 #[cfg(test)]
@@ -36,6 +38,24 @@ pub(super) const NAMESPACE: &str = "mail";
 pub enum CatalogOptions {
     Postgres(PostgresOptions),
     Rest(RestOptions),
+}
+
+impl CatalogOptions {
+    /// By the scheme of `url`: PostgreSQL, for which `secret` is a password, or a REST catalog, for which it is a token.
+    ///
+    /// # Errors
+    /// [`CatalogError::Options`] for any other scheme.
+    pub fn of_url(url: &str, secret: Option<Secret>, ca_file: Option<PathBuf>) -> Result<Self, CatalogError> {
+        let url = url.to_owned();
+        match url.split("://").next() {
+            Some("postgresql" | "postgres") => Ok(Self::Postgres(PostgresOptions { url, password: secret, ca_file })),
+            Some("http" | "https") => Ok(Self::Rest(RestOptions { url, token: secret, ca_file })),
+            _ => {
+                let wanted = "the url begins with postgresql://, https:// or http://";
+                Err(CatalogError::Options(wanted.to_owned()))
+            }
+        }
+    }
 }
 
 /// Why the catalog did not do what it was asked. Nothing was changed.
@@ -110,5 +130,23 @@ pub(super) async fn connect(options: CatalogOptions, io: iceberg::io::FileIO) ->
     match options {
         CatalogOptions::Postgres(options) => Ok(Arc::new(PointerCatalog::new(Postgres::open(options).await?, io))),
         CatalogOptions::Rest(options) => Ok(Arc::new(Rest::open(options).await?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_url_tells_the_kind_and_no_secret_is_printed() {
+        let of = |url| CatalogOptions::of_url(url, Some(Secret::new("hidden")), None);
+        assert!(matches!(of("postgresql://m@h/m").unwrap(), CatalogOptions::Postgres(_)));
+        assert!(matches!(of("https://h/catalog").unwrap(), CatalogOptions::Rest(_)));
+        assert!(matches!(of("sqlite:///a").unwrap_err(), CatalogError::Options(_)));
+        for url in ["postgresql://m:hidden@h/m", "https://h/catalog"] {
+            let printed = format!("{:?}", of(url).unwrap());
+            assert!(!printed.contains("hidden"), "{printed}");
+        }
     }
 }

@@ -94,7 +94,8 @@ async fn an_owner_that_froze_while_it_published_wakes_fenced() {
         let mut named: Vec<String> =
             store.manifest().await.unwrap().unwrap().manifest.objects.into_iter().map(|object| object.name).collect();
         let mut listed = store.list().await.unwrap();
-        (named.sort(), listed.sort());
+        named.sort();
+        listed.sort();
         if named == listed {
             break;
         }

@@ -29,7 +29,7 @@ use crate::mail::testing::World;
 /// A log, tables and an object store, over which processes search and index.
 pub(super) struct Cluster {
     pub(super) world: World,
-    pub(super) faults: Arc<Faults>,
+    faults: Arc<Faults>,
 }
 
 impl Cluster {
