@@ -43,9 +43,13 @@ class Verdict:
 def listed(scene: Scene, verdict: Verdict) -> None:
     """Every 250 is listed to the reader of its account, once."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and any(not message.emails for message in scene.ledger.accepted()):
+    told_at = time.monotonic()
+    while time.monotonic() < deadline and (left := unlisted(scene)):
+        if time.monotonic() > told_at + 10:
+            told_at = time.monotonic()
+            say(f"    {len(left)} of {len(scene.ledger.accepted())} are not listed yet")
         time.sleep(0.2)
-    lacking = [message for message in scene.ledger.accepted() if not message.emails]
+    lacking = unlisted(scene)
     verdict.missing = len(lacking)
     if lacking:
         verdict.problems.append(f"{len(lacking)} answered 250 and never listed: {names(lacking)}")
@@ -53,6 +57,10 @@ def listed(scene: Scene, verdict: Verdict) -> None:
     verdict.doubled = len(twice)
     if twice:
         verdict.problems.append(f"{len(twice)} listed as more than one email: {names(twice)}")
+
+
+def unlisted(scene: Scene) -> list[Message]:
+    return [message for message in scene.ledger.accepted() if not message.emails]
 
 
 def names(messages: list[Message]) -> str:

@@ -16,7 +16,10 @@ AFTER_SECONDS = 8.0
 
 
 def group(cluster: Cluster, failures: list[Failure], rate: float, leave_out: list[str]) -> list[Verdict]:
-    """The verdicts; what SQL lacks at the end is told with the last."""
+    """The verdicts, up to the first that is bad: what is still wrong would be blamed on the failures that follow.
+
+    What SQL lacks at the end is told with the last.
+    """
     scene = Scene(cluster, cluster.add_accounts("user", least=6), rate)
     scene.watch()
     verdicts: list[Verdict] = []
@@ -25,6 +28,8 @@ def group(cluster: Cluster, failures: list[Failure], rate: float, leave_out: lis
         for number, failure in enumerate(failures):
             verdicts.append(one(scene, failure, number, leave_out))
             ledgers.append(scene.ledger)
+            if verdicts[-1].problems:
+                break
     finally:
         scene.leave()
     say("  checking every message in SQL")

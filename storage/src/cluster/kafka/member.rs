@@ -67,6 +67,7 @@ pub(super) struct KafkaConsumer {
     // Queues hold the client, so they go before the membership does.
     cursors: BTreeMap<u32, Cursor>,
     membership: Membership,
+    group: String,
     layout: Arc<Layout>,
     topic: Topic,
     transactions: Transactions,
@@ -84,7 +85,17 @@ impl KafkaConsumer {
             tokio::spawn(end_what_was_left_open(Transactions::new(&layout.options, &id)));
         }
         let transactions = Transactions::new(&layout.options, &id);
-        Self { cursors: BTreeMap::new(), membership, layout, topic, transactions, in_doubt: None, turn: 0, _slot: slot }
+        Self {
+            cursors: BTreeMap::new(),
+            membership,
+            group: group.to_owned(),
+            layout,
+            topic,
+            transactions,
+            in_doubt: None,
+            turn: 0,
+            _slot: slot,
+        }
     }
 
     fn fenced(&self, partition: u32, reason: &str) -> LogError {
@@ -94,7 +105,9 @@ impl KafkaConsumer {
     /// Brings the cursors in line with what is ours. True when partitions came or went; fails when one went of which
     /// records were polled.
     fn refresh(&mut self) -> Result<bool, LogError> {
-        self.membership.asked()?;
+        if self.membership.asked().is_err() {
+            return self.join_again();
+        }
         let tenures = self.membership.tenures();
         let is_ours = |partition: &u32, cursor: &Cursor| tenures.get(partition) == Some(&cursor.tenure);
         let gone: Vec<u32> =
@@ -115,6 +128,18 @@ impl KafkaConsumer {
         match lost {
             Some(partition) => Err(self.lose(partition, "it went to another member of the group")),
             None => Ok(has_changed),
+        }
+    }
+
+    /// Kafka has ended the membership for good: begins another.
+    fn join_again(&mut self) -> Result<bool, LogError> {
+        let lost = self.cursors.iter().find(|(_, cursor)| cursor.has_polled()).map(|(partition, _)| *partition);
+        let had_any = !self.cursors.is_empty();
+        self.cursors.clear();
+        self.membership = Membership::join(&self.layout.options, &self.group, self.topic)?;
+        match lost {
+            Some(partition) => Err(self.fenced(partition, "Kafka has ended the membership")),
+            None => Ok(had_any),
         }
     }
 
@@ -357,7 +382,6 @@ impl Consumer for KafkaConsumer {
     async fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Vec<Record>, LogError> {
         let deadline = Instant::now() + timeout;
         self.settle().await?;
-        let news = self.membership.shared().news.clone();
         loop {
             // What is to be read from elsewhere than where the group is must be sought first, so nothing is read yet.
             if self.refresh()? {
@@ -368,6 +392,7 @@ impl Consumer for KafkaConsumer {
             if !records.is_empty() {
                 return Ok(records);
             }
+            let news = self.membership.shared().news.clone();
             if tokio::time::timeout_at(deadline, news.notified()).await.is_err() {
                 return Ok(Vec::new());
             }

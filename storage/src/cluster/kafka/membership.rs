@@ -109,7 +109,7 @@ pub(super) struct Membership {
 
 impl Membership {
     /// Joins. Partitions come later, from the thread.
-    pub(super) fn join(options: &KafkaOptions, group: &str, topic: Topic, slot: usize) -> Result<Self, LogError> {
+    pub(super) fn join(options: &KafkaOptions, group: &str, topic: Topic) -> Result<Self, LogError> {
         let shared = Shared {
             topic,
             consumer: OnceLock::new(),
@@ -123,7 +123,7 @@ impl Membership {
         };
         let cannot = |error: &dyn std::fmt::Display| LogError::Unavailable(format!("the group {group}: {error}"));
         let consumer: BaseConsumer<Shared> =
-            options.member(group, slot).create_with_context(shared).map_err(|error| cannot(&error))?;
+            options.member(group).create_with_context(shared).map_err(|error| cannot(&error))?;
         let consumer = Arc::new(consumer);
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
         consumer.subscribe(&[topic.name()]).map_err(|error| cannot(&error))?;

@@ -177,7 +177,7 @@ impl Log for KafkaLog {
 
     async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Consumer>, LogError> {
         let (layout, slot) = (self.layout.clone(), self.slots.take(group));
-        let membership = Membership::join(&layout.options, group, topic, slot.number())?;
+        let membership = Membership::join(&layout.options, group, topic)?;
         Ok(Box::new(KafkaConsumer::new(membership, layout, topic, group, slot)))
     }
 

@@ -27,8 +27,7 @@ pub struct KafkaOptions {
     /// Unique in the cluster and the same after a restart: then a transaction that a process left open is ended as soon as
     /// its successor starts, where others wait for [`TRANSACTION_TIMEOUT`].
     pub node_name: String,
-    /// Whether this process will have the same name after a restart. Then its members keep their places in their groups
-    /// over it (KIP-345): their partitions wait for them, for as long as the session lasts, and for nobody else.
+    /// Whether this process will have the same name after a restart. Then it ends, as soon as it starts, what it left open.
     pub is_name_kept: bool,
     /// Of topics that are made now; compacted topics have one. Topics that exist keep their own.
     pub partitions: u32,
@@ -144,12 +143,9 @@ impl KafkaOptions {
         self.any_consumer("observe", group)
     }
 
-    /// `slot` tells members of the same group in this process apart.
-    pub(super) fn member(&self, group: &str, slot: usize) -> ClientConfig {
+    // No group.instance.id (KIP-345): librdkafka 2.12 fences itself off with it when a group's coordinator is lost.
+    pub(super) fn member(&self, group: &str) -> ClientConfig {
         let mut config = self.any_consumer("member", group);
-        if self.is_name_kept {
-            config.set("group.instance.id", format!("{}.{slot}", self.node_name));
-        }
         config.set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", ms(self.session_timeout));
         config.set("heartbeat.interval.ms", ms((self.session_timeout / 4).min(Duration::from_secs(3))));
