@@ -42,7 +42,11 @@ impl Gaps {
             (None, _) => false,
         };
         if is_behind {
-            told.to = told.to.max(told.applied_to);
+            // Once told, it counts as heard.
+            told.to = match told.to {
+                Some(to) => Some(to).max(told.applied_to),
+                None => Some(applied_to),
+            };
         }
         // A partition that begins anew is lower for a while.
         told.applied_to = Some(applied_to);

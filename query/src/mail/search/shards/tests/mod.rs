@@ -92,7 +92,16 @@ impl Process {
         partitions: u32,
         options: SharedOptions,
     ) -> Self {
-        let search = Search::open_shared(dir.path(), store, "test", partitions, options).await.unwrap();
+        // Tasks of the one that had the folder before may take a moment to end.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let search = loop {
+            match Search::open_shared(dir.path(), store.clone(), "test", partitions, options).await {
+                Err(SearchError::Folder(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                opened => break opened.unwrap(),
+            }
+        };
         Self { search, dir, shutdown: CancellationToken::new(), task: None }
     }
 
