@@ -25,14 +25,11 @@ impl Place<dyn Log> for Brokers {
     }
 }
 
+/// One after the other: a transaction that one has open holds back what the other reads of the same partition.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: compose/native/test"]
 async fn the_log_conforms() {
-    conformance::log::all(&Brokers { is_name_kept: false }).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Kafka: compose/native/test"]
-async fn the_log_of_a_process_that_keeps_its_name_conforms() {
-    conformance::log::all(&Brokers { is_name_kept: true }).await;
+    for is_name_kept in [false, true] {
+        conformance::log::all(&Brokers { is_name_kept }).await;
+    }
 }
