@@ -17,8 +17,11 @@ impl Node {
     /// # Errors
     /// When tables, bodies or index cannot be used; the old index stays.
     pub async fn rebuild_search(&self, progress: impl Fn(u64, u64) + Send + Sync) -> anyhow::Result<u64> {
-        let was_running = self.indexer.is_running().await;
-        self.indexer.stop().await?;
+        // Shards are made again by the indexers that own them, which may be ours.
+        let makes_way = !self.search.is_shared() && self.indexer.is_running().await;
+        if makes_way {
+            self.indexer.stop().await?;
+        }
         let total = self.tables.snapshot(Table::Emails).rows();
         let mut indexed = 0;
         let rebuilt = self
@@ -28,7 +31,7 @@ impl Node {
                 progress(done.read, total);
             })
             .await;
-        if was_running {
+        if makes_way {
             self.indexer.start().await;
         }
         rebuilt?;

@@ -120,13 +120,21 @@ async fn a_password_and_an_own_authority_are_used() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server and redis-cli on PATH: compose/native/test"]
 async fn connections_are_closed_with_the_last_handle() {
-    let server = RedisServer::start(&[]);
+    let mut server = RedisServer::start(&[]);
     let hot = open(&options(&server)).await;
     let seen = RedisFirstSeen::new(Redis::connect(&options(&server)).await.unwrap(), &RedisFirstSeenOptions::default());
     let clients = || server.ask(&["client", "list"]).lines().count();
     assert_eq!(clients(), 1 + 4 + 1 + 4, "redis-cli, two pools and a subscriber");
     drop((hot, seen));
     until(async || clients() == 1).await;
+
+    let hot = open(&options(&server)).await;
+    server.kill();
+    drop(hot);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    server.start_again();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(server.ask(&["client", "list"]).lines().count(), 1, "nobody goes on to connect");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,14 @@ use crate::tables::Positions;
 /// Emails of the smallest segments that merging tells apart by size.
 const SMALLEST_LAYER: u32 = 256;
 
+#[derive(Clone, Copy)]
+pub(super) struct WriterLimits {
+    /// Memory for documents that are not committed.
+    pub(super) bytes: usize,
+    /// Segments with more documents are merged no more; `None` for the usual ten million.
+    pub(super) merged_documents: Option<usize>,
+}
+
 /// An index of mail, of one account or many.
 pub(super) struct TextIndex {
     index: Index,
@@ -87,17 +95,20 @@ impl TextIndex {
     }
 
     /// The only writer; fails while there is another, here or in another process.
-    pub(super) fn writer(&self, bytes: usize) -> Result<IndexWriter, SearchError> {
+    pub(super) fn writer(&self, limits: WriterLimits) -> Result<IndexWriter, SearchError> {
         let options = IndexWriterOptions::builder()
             .num_worker_threads(1)
             .num_merge_threads(1)
-            .memory_budget_per_thread(bytes)
+            .memory_budget_per_thread(limits.bytes)
             .build();
         let writer = self.index.writer_with_options(options)?;
         // A commit makes a segment of some hundred emails. Layers that begin there merge an email once a layer, where
         // the default of 10,000 would merge a growing segment again with every eight commits.
         let mut policy = LogMergePolicy::default();
         policy.set_min_layer_size(SMALLEST_LAYER);
+        if let Some(documents) = limits.merged_documents {
+            policy.set_max_docs_before_merge(documents);
+        }
         writer.set_merge_policy(Box::new(policy));
         Ok(writer)
     }

@@ -100,7 +100,7 @@ impl Indexer {
     ) -> Result<(), SearchError> {
         let _turn = local.turn.take().await;
         let assigned = consumer.assignment();
-        let mut writing = Writing::new(local.index.clone(), local.options.writer_bytes);
+        let mut writing = local.writing();
         if self.is_behind_the_log(&assigned, &local.positions()?).await? {
             tracing::warn!("the search index lacks mail that the log no longer has, and is made again from the tables");
             let scope = local.scope(self.inputs.log.as_ref());

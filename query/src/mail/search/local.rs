@@ -8,7 +8,7 @@ use millrace_storage::{BlobStore, Log};
 
 use super::error::SearchError;
 use super::facade::SearchOptions;
-use super::index::TextIndex;
+use super::index::{TextIndex, WriterLimits};
 use super::rebuild::{RebuildProgress, Scope, rebuild};
 use super::turn::Turn;
 use super::writing::Writing;
@@ -32,6 +32,11 @@ impl Local {
         Ok(self.index.positions()?.unwrap_or_default())
     }
 
+    pub(super) fn writing(&self) -> Writing {
+        let limits = WriterLimits { bytes: self.options.writer_bytes, merged_documents: None };
+        Writing::new(self.index.clone(), limits)
+    }
+
     pub(super) fn scope(&self, log: &dyn Log) -> Scope {
         Scope { partitions: log.partitions(Topic::MailboxChanges), only: None }
     }
@@ -45,7 +50,7 @@ impl Local {
         progress: impl FnMut(RebuildProgress) + Send,
     ) -> Result<RebuildProgress, SearchError> {
         let _turn = self.turn.take().await;
-        let mut writing = Writing::new(self.index.clone(), self.options.writer_bytes);
+        let mut writing = self.writing();
         let done = rebuild(&mut writing, tables, blobs, self.scope(log), progress).await?;
         writing.close().await?;
         Ok(done)

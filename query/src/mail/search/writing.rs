@@ -6,23 +6,22 @@ use millrace_storage::BlobStore;
 use tantivy::IndexWriter;
 
 use super::error::SearchError;
-use super::index::TextIndex;
+use super::index::{TextIndex, WriterLimits};
 use super::steps::{Step, groups, take_steps, with_bodies};
 use crate::tables::Positions;
 
 /// The only one that changes an index. Opens its writer when there is something to write.
 pub(super) struct Writing {
     pub(super) index: Arc<TextIndex>,
-    /// Memory for documents that are not committed.
-    bytes: usize,
+    limits: WriterLimits,
     /// Away while a blocking task has it; a task that fails drops it, and with it what was not committed.
     writer: Option<IndexWriter>,
     pub(super) uncommitted: usize,
 }
 
 impl Writing {
-    pub(super) fn new(index: Arc<TextIndex>, bytes: usize) -> Self {
-        Self { index, bytes, writer: None, uncommitted: 0 }
+    pub(super) fn new(index: Arc<TextIndex>, limits: WriterLimits) -> Self {
+        Self { index, limits, writer: None, uncommitted: 0 }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -63,11 +62,11 @@ impl Writing {
         &mut self,
         work: impl FnOnce(&TextIndex, &mut IndexWriter) -> Result<(), SearchError> + Send + 'static,
     ) -> Result<(), SearchError> {
-        let (index, bytes, writer) = (self.index.clone(), self.bytes, self.writer.take());
+        let (index, limits, writer) = (self.index.clone(), self.limits, self.writer.take());
         let (writer, result) = tokio::task::spawn_blocking(move || {
             let mut writer = match writer {
                 Some(writer) => writer,
-                None => index.writer(bytes)?,
+                None => index.writer(limits)?,
             };
             let result = work(&index, &mut writer);
             Ok::<_, SearchError>((writer, result))

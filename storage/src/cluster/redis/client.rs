@@ -20,6 +20,8 @@ const FIRST_PAUSE_MS: u32 = 50;
 const LONGEST_PAUSE_MS: u32 = 2_000;
 /// Commands that may wait for a connection; more are refused at once.
 const MAX_WAITING_COMMANDS: usize = 20_000;
+/// How long a farewell may take.
+pub(super) const QUIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Messages of watched channels that may wait to be taken.
 const MESSAGE_CAPACITY: usize = 4_096;
 
@@ -124,10 +126,9 @@ impl Drop for Redis {
         let (pool, connections) = (self.pool.clone(), std::mem::take(&mut self.connections));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            let _ = pool.quit().await;
-            for connection in connections {
-                connection.abort();
-            }
+            // Without a server there is nobody to say goodbye to, and connecting would go on.
+            let _ = tokio::time::timeout(QUIT_PATIENCE, pool.quit()).await;
+            connections.iter().for_each(ConnectHandle::abort);
         });
     }
 }

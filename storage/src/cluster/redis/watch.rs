@@ -27,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::gaps::Gaps;
 use self::message::Heard;
+use super::client::QUIT_PATIENCE;
 use super::{Redis, RedisError, hot};
 use crate::hot::Changed;
 
@@ -49,7 +50,7 @@ pub(super) fn channel(prefix: &str) -> String {
 pub(super) struct Watching {
     client: SubscriberClient,
     gaps: Arc<Gaps>,
-    _connection: ConnectHandle,
+    connection: Option<ConnectHandle>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -63,9 +64,12 @@ impl Watching {
 /// The connection would stay open.
 impl Drop for Watching {
     fn drop(&mut self) {
-        let client = self.client.clone();
+        let (client, connection) = (self.client.clone(), self.connection.take());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move { client.quit().await });
+        runtime.spawn(async move {
+            let _ = tokio::time::timeout(QUIT_PATIENCE, client.quit()).await;
+            connection.iter().for_each(ConnectHandle::abort);
+        });
     }
 }
 
@@ -87,7 +91,7 @@ pub(super) async fn begin(redis: Arc<Redis>, changes: Sender<Changed>) -> Result
         };
         let listening = tokio::time::timeout(START_PATIENCE, watcher.listen()).await.is_ok();
         let task = AbortOnDropHandle::new(tokio::spawn(watcher.run()));
-        Ok((Watching { client, gaps, _connection: connection, _task: task }, listening))
+        Ok((Watching { client, gaps, connection: Some(connection), _task: task }, listening))
     };
     match begun.await {
         Ok((watching, true)) => Ok(watching),

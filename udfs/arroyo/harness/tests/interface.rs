@@ -2,13 +2,15 @@
 //! functions give that are linked into the local runner.
 #![allow(clippy::unwrap_used)]
 
+mod batch;
 mod host;
 mod world;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use host::{Running, binaries, bytes, long, text, texts};
+use batch::binaries;
+use host::{Running, bytes, long, text, texts};
 use serde_json::Value;
 use world::{PATIENCE, World};
 
@@ -24,7 +26,7 @@ fn column(messages: &[Vec<u8>]) -> Vec<Option<&[u8]>> {
 fn summarise_gives_what_is_linked_in() {
     let world = World::get();
     let rows = column(&world.messages);
-    let got = host::run("summarise", &[binaries(&rows)]);
+    let got = batch::run("summarise", &[binaries(&rows)]);
     let wanted = rows.iter().map(|raw| raw.map(|raw| world.stages.summarise(raw)));
     assert!(got.iter().map(|row| row.map(str::to_owned)).eq(wanted));
 }
@@ -33,7 +35,7 @@ fn summarise_gives_what_is_linked_in() {
 fn scan_virus_gives_what_is_linked_in() {
     let world = World::get();
     let rows = column(&world.messages);
-    let got = host::run("scan_virus", &[binaries(&rows)]);
+    let got = batch::run("scan_virus", &[binaries(&rows)]);
     let wanted = rows.iter().map(|raw| raw.map(|raw| world.stages.scan_virus(raw)));
     assert!(got.iter().map(|row| row.map(str::to_owned)).eq(wanted));
     assert!(got.iter().flatten().any(|verdict| verdict.contains("EICAR") || verdict.contains("eicar")));
@@ -45,7 +47,7 @@ fn score_spam_gives_what_is_linked_in() {
     let rows = column(&world.messages);
     let verdicts = [Some(r#"{"dmarc":"fail","spf":"pass"}"#), Some("not JSON"), None, Some("{}")];
     let verdicts: Vec<_> = verdicts.into_iter().cycle().take(rows.len()).collect();
-    let got = host::run("score_spam", &[binaries(&rows), texts(&verdicts)]);
+    let got = batch::run("score_spam", &[binaries(&rows), texts(&verdicts)]);
     let wanted = rows.iter().zip(&verdicts).map(|(raw, verdict)| Some(world.stages.score_spam((*raw)?, (*verdict)?)));
     assert!(got.iter().map(|row| row.map(str::to_owned)).eq(wanted));
 }
@@ -140,7 +142,7 @@ async fn first_seen_without_its_store_is_an_error_value() {
 
 #[test]
 fn a_panic_is_the_error_value_of_its_row_alone() {
-    let got = host::run("poisoned", &[binaries(&[Some(b"mail"), Some(b"poison"), None, Some(b"mail")])]);
+    let got = batch::run("poisoned", &[binaries(&[Some(b"mail"), Some(b"poison"), None, Some(b"mail")])]);
     let is_error = got.iter().map(|row| row.map(|row| row.contains("\"error\""))).collect::<Vec<_>>();
     assert_eq!(is_error, [Some(false), Some(true), None, Some(false)]);
     let value: Value = serde_json::from_str(got.value(1)).unwrap();

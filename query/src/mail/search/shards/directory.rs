@@ -61,8 +61,14 @@ impl ShardDirectory {
         Ok(Self { objects, files: Arc::default(), kind: Kind::Writing { dir, path: path.into() } })
     }
 
-    /// Shows the files of an object.
+    /// Shows the files of an object. One that cannot be used is dropped, to be fetched again: it was whole when it came.
     pub(super) fn add(&self, object: &str) -> io::Result<Vec<PathBuf>> {
+        self.try_add(object).inspect_err(|_| {
+            let _ = self.objects.delete(Path::new(object));
+        })
+    }
+
+    fn try_add(&self, object: &str) -> io::Result<Vec<PathBuf>> {
         let slice = self.objects.open_read(Path::new(object)).map_err(io::Error::other)?;
         let places = bundle::read(&slice)?;
         let names = places.iter().map(|(name, _)| name.clone()).collect();

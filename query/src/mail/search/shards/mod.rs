@@ -42,6 +42,7 @@ use std::time::Duration;
 use millrace_schemas::topic::partition_of;
 use object_store::ObjectStore;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
 use self::cache::Cache;
 pub(super) use self::following::Following;
@@ -51,6 +52,11 @@ use super::error::SearchError;
 use super::facade::SearchOptions;
 use super::index::TextIndex;
 use super::query::TextQuery;
+
+/// Shards restored at the same time.
+const RESTORES: usize = 4;
+/// Shards made again from the tables at the same time.
+const REBUILDS: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub struct SharedOptions {
@@ -85,6 +91,10 @@ pub(super) struct Shards {
     options: SharedOptions,
     cache: Arc<Cache>,
     shards: Vec<Shard>,
+    /// For fetching what an owner needs.
+    restoring: Semaphore,
+    /// For reading the tables.
+    rebuilding: Semaphore,
 }
 
 struct Shard {
@@ -111,7 +121,8 @@ impl Shards {
             Shard { store, owned: RwLock::default(), remote }
         };
         let shards = (0..partitions).map(shard).collect();
-        Ok(Self { options, cache, shards })
+        let (restoring, rebuilding) = (Semaphore::new(RESTORES), Semaphore::new(REBUILDS));
+        Ok(Self { options, cache, shards, restoring, rebuilding })
     }
 
     fn partitions(&self) -> u32 {

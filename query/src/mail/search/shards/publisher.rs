@@ -123,7 +123,7 @@ impl Publisher {
             };
             let partition = self.store.partition;
             match outcome {
-                Ok(()) => {}
+                Ok(()) => backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
                 Err(SearchError::Store(error)) => {
                     let pause = backoff.pause();
                     tracing::warn!(partition, %error, pause_ms = pause.as_millis(), "search is not published");

@@ -184,11 +184,10 @@ impl Remote {
 /// Opens what a manifest names, whose objects are here.
 async fn open(store: &ShardStore, cache: &Cache, manifest: Manifest) -> Result<Arc<TextIndex>, SearchError> {
     let (_, objects) = cache.objects(store.partition)?;
-    let store = store.clone();
     tokio::task::spawn_blocking(move || {
         let directory = ShardDirectory::reading(objects, manifest.meta.to_string().into_bytes());
         for object in &manifest.objects {
-            directory.add(&object.name).map_err(|error| store.damaged(&object.name, error))?;
+            directory.add(&object.name)?;
         }
         TextIndex::open(directory)
     })

@@ -15,16 +15,21 @@ use super::owned::{Owned, Ownership};
 use super::publisher::Publisher;
 use super::store::Stored;
 use crate::mail::search::error::SearchError;
-use crate::mail::search::index::TextIndex;
+use crate::mail::search::index::{TextIndex, WriterLimits};
 use crate::mail::search::indexer::Inputs;
 use crate::mail::search::rebuild::{Scope, rebuild};
 use crate::mail::search::writing::Writing;
+
+/// Segments with more emails are merged no more, so that none has more than some 200,000 or 300 MB: new mail waits for a
+/// merged segment to be stored, and everybody who searches the shard fetches it.
+const MERGED_DOCUMENTS: usize = 20_000;
 
 /// Makes the shard ours.
 ///
 /// # Errors
 /// [`SearchError::Fenced`] when another takes it at the same time, which then has it.
 pub(super) async fn restore(shards: Arc<Shards>, partition: u32, inputs: Inputs) -> Result<Owned, SearchError> {
+    let turn = shards.restoring.acquire().await;
     let begun = Instant::now();
     let shard = shards.shard(partition)?;
     // Nobody fetches or drops files meanwhile.
@@ -33,20 +38,23 @@ pub(super) async fn restore(shards: Arc<Shards>, partition: u32, inputs: Inputs)
     let (mut stored, leftovers) = claim(&shards, partition, &inputs).await?;
     let (index, directory) = match fetch(&shards, partition, &stored).await {
         Ok(opened) => opened,
-        Err(error) if is_damage(&error) => {
+        // One that is to be made again need not be opened for that.
+        Err(error) if is_damage(&error) || stored.manifest.rebuild.is_some() && !is_passing(&error) => {
             tracing::error!(partition, %error, "a search index cannot be restored and is made again from the tables");
             stored.manifest.rebuild.get_or_insert_with(|| stored.manifest.claim.clone());
             create(&shards, partition, &stored.manifest).await?
         }
         Err(error) => return Err(error),
     };
-    drop(files);
+    drop((files, turn));
     metrics::counter!("millrace_search_restores_total").increment(1);
     metrics::histogram!("millrace_search_restore_seconds").record(begun.elapsed());
-    let mut writing = Writing::new(index.clone(), shards.options.writing.writer_bytes);
+    let bytes = shards.options.writing.writer_bytes;
+    let mut writing = Writing::new(index.clone(), WriterLimits { bytes, merged_documents: Some(MERGED_DOCUMENTS) });
     let request = stored.manifest.rebuild.clone();
     let mut publisher = Publisher::new(&shards, shard.store.clone(), directory, index.clone(), stored, leftovers)?;
     if let Some(request) = request {
+        let _turn = shards.rebuilding.acquire().await;
         tracing::info!(partition, "a search index is made again from the tables");
         let scope = Scope { partitions: shards.partitions(), only: Some(partition) };
         let done = rebuild(&mut writing, &inputs.tables, inputs.blobs.as_ref(), scope, |_| {}).await?;
@@ -55,6 +63,10 @@ pub(super) async fn restore(shards: Arc<Shards>, partition: u32, inputs: Inputs)
     }
     let next = index.positions()?.and_then(|positions| positions.get(&partition).copied()).unwrap_or(0);
     Ok(Owned::new(ownership, writing, publisher, next))
+}
+
+fn is_passing(error: &SearchError) -> bool {
+    matches!(error, SearchError::Store(_))
 }
 
 /// Whether what the store has cannot be used, rather than got.
@@ -103,8 +115,7 @@ async fn fetch(
     partition: u32,
     stored: &Stored,
 ) -> Result<(Arc<TextIndex>, ShardDirectory), SearchError> {
-    let store = shards.shard(partition)?.store.clone();
-    shards.cache.fetch(&store, &stored.manifest.objects).await?;
+    shards.cache.fetch(&shards.shard(partition)?.store, &stored.manifest.objects).await?;
     let (_, objects) = shards.cache.objects(partition)?;
     let work = shards.cache.work(partition, stored.manifest.epoch)?;
     let manifest = stored.manifest.clone();
@@ -113,7 +124,7 @@ async fn fetch(
         // The index deletes what it has in its list, also when it is in an object.
         let mut managed = vec![PathBuf::from("meta.json")];
         for object in &manifest.objects {
-            managed.extend(directory.add(&object.name).map_err(|error| store.damaged(&object.name, error))?);
+            managed.extend(directory.add(&object.name)?);
         }
         std::fs::write(work.join("meta.json"), manifest.meta.to_string())?;
         std::fs::write(work.join(".managed.json"), serde_json::to_vec(&managed).map_err(std::io::Error::from)?)?;

@@ -5,14 +5,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayData, ArrayRef, BinaryArray, Int64Array, StringArray, UInt64Array, make_array};
-use arrow::ffi::from_ffi;
 use arroyo_udf_common::async_udf::{DrainResult, SendableFfiAsyncUdfHandle};
-use arroyo_udf_common::{FfiArraySchema, FfiArrays, RunResult};
+use arroyo_udf_common::FfiArrays;
 use async_ffi::FfiFuture;
 use libloading::Library;
 use millrace_arroyo_harness::{build, functions, stage_folder};
 
-type Run = unsafe extern "C-unwind" fn(FfiArrays) -> RunResult;
 type Start = unsafe extern "C-unwind" fn(bool, u64, u32) -> SendableFfiAsyncUdfHandle;
 type Send = unsafe extern "C-unwind" fn(SendableFfiAsyncUdfHandle, u64, FfiArrays) -> FfiFuture<bool>;
 type Drain = unsafe extern "C-unwind" fn(SendableFfiAsyncUdfHandle) -> DrainResult;
@@ -34,17 +32,6 @@ pub fn library(name: &str) -> &'static Library {
     // SAFETY: the library is ours and runs nothing when it is loaded.
     let library = unsafe { Library::new(folder.join(format!("lib{name}.so"))) };
     Box::leak(Box::new(library.unwrap()))
-}
-
-/// Calls a plain function on columns, as a worker does for a batch.
-pub fn run(name: &str, columns: &[ArrayRef]) -> StringArray {
-    let library = library(name);
-    let arguments = FfiArrays::from_vec(columns.iter().map(|column| column.to_data()).collect());
-    // SAFETY: the symbol has this type in every library that `#[udf]` makes of a plain function.
-    let result = unsafe { library.get::<Run>(b"__run").unwrap()(arguments) };
-    let RunResult::Ok(FfiArraySchema(array, schema)) = result else { panic!("{name} let a panic out") };
-    // SAFETY: the structures come from the library as Arrow's C interface wants them.
-    StringArray::from(unsafe { from_ffi(array, &schema) }.unwrap())
 }
 
 /// A running asynchronous function.
@@ -102,10 +89,6 @@ fn rows(drained: Vec<ArrayData>) -> Vec<(u64, ArrayRef)> {
 
 pub fn texts(values: &[Option<&str>]) -> ArrayRef {
     std::sync::Arc::new(StringArray::from(values.to_vec()))
-}
-
-pub fn binaries(values: &[Option<&[u8]>]) -> ArrayRef {
-    std::sync::Arc::new(BinaryArray::from(values.to_vec()))
 }
 
 pub fn long(value: Option<i64>) -> ArrayRef {

@@ -27,13 +27,13 @@ use crate::mail::search::{Search, SearchError, TextQuery};
 use crate::mail::testing::World;
 
 /// A log, tables and an object store, over which processes search and index.
-pub(super) struct Cluster {
-    pub(super) world: World,
+struct Cluster {
+    world: World,
     faults: Arc<Faults>,
 }
 
 impl Cluster {
-    pub(super) async fn open() -> Self {
+    async fn open() -> Self {
         Self { world: World::open().await, faults: Faults::over(Arc::new(object_store::memory::InMemory::new())) }
     }
 
@@ -46,27 +46,27 @@ impl Cluster {
         Inputs { log: log.clone(), blobs: blobs.clone(), tables: tables.clone() }
     }
 
-    pub(super) async fn process(&self) -> Process {
+    async fn process(&self) -> Process {
         Process::open(self.faults.clone(), self.partitions(), options()).await
     }
 
     /// A process that indexes.
-    pub(super) async fn indexing(&self) -> Process {
+    async fn indexing(&self) -> Process {
         let mut process = self.process().await;
         process.start(&self.inputs());
         process
     }
 
-    pub(super) async fn deliver(&self, account_id: &str, email_id: &str, word: &str) {
+    async fn deliver(&self, account_id: &str, email_id: &str, word: &str) {
         self.world.deliver(account_id, email_id, &mail(word)).await;
     }
 }
 
-pub(super) fn options() -> SharedOptions {
+fn options() -> SharedOptions {
     SharedOptions { grace: Duration::from_millis(500), ..SharedOptions::default() }
 }
 
-pub(super) fn mail(word: &str) -> String {
+fn mail(word: &str) -> String {
     format!(
         "From: kim@example.org\r\nTo: ann@millrace.test\r\nSubject: {word}\r\n\
          Content-Type: text/plain; charset=utf-8\r\n\r\nsame words in all {word}\r\n"
@@ -74,24 +74,19 @@ pub(super) fn mail(word: &str) -> String {
 }
 
 /// A process with a disk of its own.
-pub(super) struct Process {
-    pub(super) search: Arc<Search>,
-    pub(super) dir: Arc<TempDir>,
+struct Process {
+    search: Arc<Search>,
+    dir: Arc<TempDir>,
     shutdown: CancellationToken,
     task: Option<JoinHandle<Result<(), SearchError>>>,
 }
 
 impl Process {
-    pub(super) async fn open(store: Arc<dyn ObjectStore>, partitions: u32, options: SharedOptions) -> Self {
+    async fn open(store: Arc<dyn ObjectStore>, partitions: u32, options: SharedOptions) -> Self {
         Self::on(Arc::new(tempfile::tempdir().unwrap()), store, partitions, options).await
     }
 
-    pub(super) async fn on(
-        dir: Arc<TempDir>,
-        store: Arc<dyn ObjectStore>,
-        partitions: u32,
-        options: SharedOptions,
-    ) -> Self {
+    async fn on(dir: Arc<TempDir>, store: Arc<dyn ObjectStore>, partitions: u32, options: SharedOptions) -> Self {
         // Tasks of the one that had the folder before may take a moment to end.
         let deadline = Instant::now() + Duration::from_secs(20);
         let search = loop {
@@ -112,7 +107,7 @@ impl Process {
     }
 
     /// As after a SIGTERM.
-    pub(super) async fn stop(mut self) -> Arc<TempDir> {
+    async fn stop(mut self) -> Arc<TempDir> {
         self.shutdown.cancel();
         if let Some(task) = self.task.take() {
             task.await.unwrap().unwrap();
@@ -121,7 +116,7 @@ impl Process {
     }
 
     /// As after a kill, wherever it hits; what is on its disk stays.
-    pub(super) async fn kill(mut self) -> Arc<TempDir> {
+    async fn kill(mut self) -> Arc<TempDir> {
         if let Some(task) = self.task.take() {
             task.abort();
             let _ = task.await;
@@ -129,7 +124,7 @@ impl Process {
         self.dir.clone()
     }
 
-    pub(super) fn shards(&self) -> &Arc<Shards> {
+    fn shards(&self) -> &Arc<Shards> {
         match &self.search.form {
             Form::Shared(shards) => shards,
             Form::Local(_) => panic!("not shared"),
@@ -137,11 +132,11 @@ impl Process {
     }
 
     /// Partitions whose owner this process is.
-    pub(super) fn owned(&self) -> Vec<u32> {
+    fn owned(&self) -> Vec<u32> {
         self.shards().owned().into_keys().collect()
     }
 
-    pub(super) async fn find(&self, account_id: &str, text: &str) -> Result<Vec<String>, SearchError> {
+    async fn find(&self, account_id: &str, text: &str) -> Result<Vec<String>, SearchError> {
         let query = TextQuery { text: Some(text.into()), ..TextQuery::default() };
         let mut found = self.search.search(account_id, &query).await?;
         found.sort();
@@ -149,7 +144,7 @@ impl Process {
     }
 
     /// Waits until a search finds so many emails; tells how long that took.
-    pub(super) async fn finds(&self, account_id: &str, text: &str, emails: usize) -> Duration {
+    async fn finds(&self, account_id: &str, text: &str, emails: usize) -> Duration {
         let begun = Instant::now();
         loop {
             let found = self.find(account_id, text).await;
@@ -163,7 +158,7 @@ impl Process {
 }
 
 /// Waits for something.
-pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
+async fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
@@ -172,7 +167,7 @@ pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Takes a shard over without an indexer.
-pub(super) async fn take_over(cluster: &Cluster, process: &Process, partition: u32) -> Result<Owned, SearchError> {
+async fn take_over(cluster: &Cluster, process: &Process, partition: u32) -> Result<Owned, SearchError> {
     restore(process.shards().clone(), partition, cluster.inputs()).await
 }
 

@@ -15,8 +15,8 @@ async fn answers_that_are_lost_double_nothing() {
     let cluster = Cluster::open().await;
     let mut count = 0;
     cluster.faults.set(move |request, _| {
-        count += 1;
-        if request == Request::Put && count % 2 == 0 { Fault::Lost } else { Fault::None }
+        count += u32::from(request == Request::Put);
+        if request == Request::Put && count.is_multiple_of(3) { Fault::Lost } else { Fault::None }
     });
     let (indexing, reading) = (cluster.indexing().await, cluster.process().await);
     for n in 0..12 {
