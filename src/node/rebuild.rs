@@ -48,7 +48,8 @@ impl Node {
         self.lander.stop().await?;
         for partition in 0..self.storage.log.partitions(Topic::MailboxChanges) {
             let landed = self.tables.positions(Table::EmailState).get(&partition).copied().unwrap_or(0);
-            self.storage.hot.reset(partition, landed).await?;
+            let (_, end) = self.storage.log.bounds(Topic::MailboxChanges, partition).await?;
+            self.storage.hot.reset(partition, landed, end).await?;
         }
         // Landers of other processes find that their partitions were reset, and fill them as they do after a start.
         if is_here {

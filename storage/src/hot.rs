@@ -27,8 +27,18 @@ pub struct HotTail {
     pub held_from: u64,
     /// Every change before this offset has been applied.
     pub applied_to: u64,
+    /// What a reader saw before the partition was begun afresh may reach to here: until `applied_to` has, the state may be
+    /// older than one that was shown.
+    pub complete_at: u64,
     /// Ascending by `seq`.
     pub rows: Vec<HotRow>,
+}
+
+impl HotTail {
+    /// Whether it has all that was ever shown.
+    pub fn is_complete(&self) -> bool {
+        self.applied_to >= self.complete_at
+    }
 }
 
 /// Tells that an account changed: for push, and for writers that wait for their own change.
@@ -63,8 +73,14 @@ pub enum HotError {
 
 #[async_trait]
 pub trait HotStore: Send + Sync {
-    /// Starts a partition afresh at `from` (where the tables end): drops all it held.
-    async fn reset(&self, partition: u32, from: u64) -> Result<(), HotError>;
+    /// Starts a partition afresh at `from` (where the tables end): drops all it held. Its tails are complete again when all
+    /// before `end` (of the log, now) is applied.
+    async fn reset(&self, partition: u32, from: u64, end: u64) -> Result<(), HotError>;
+
+    /// Makes the caller the one that applies, and goes on with what is held, so that no reader sees less than before. What
+    /// does not reach from `from` (where the tables end) to at most `end` (of the log) is of no use: then as
+    /// [`reset`](Self::reset). Gives what is applied, where the caller goes on.
+    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<u64, HotError>;
 
     /// Adds the rows made of the records before `next_offset` that were not applied yet, ascending by `seq`, and tells
     /// the watchers. Rows below what is applied are ignored, so that a repeated call changes nothing.

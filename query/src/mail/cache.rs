@@ -15,6 +15,15 @@ pub(super) struct Known {
     pub(super) view: Arc<AccountView>,
     /// Every change before this offset of the account's partition is in.
     pub(super) known_to: u64,
+    /// What was shown before may reach to here.
+    pub(super) complete_at: u64,
+}
+
+impl Known {
+    /// Whether the view is as new as any that was shown.
+    pub(super) fn is_complete(&self) -> bool {
+        self.known_to >= self.complete_at
+    }
 }
 
 /// One account: loaded and brought up to date by one task at a time.

@@ -48,7 +48,7 @@ pub enum MailError {
     Log(#[from] LogError),
     #[error(transparent)]
     Search(#[from] SearchError),
-    #[error("mail of partition {0} is still being read from the log after a start; try again in a moment")]
+    #[error("mail of partition {0} is still being read from the log; try again in a moment")]
     Starting(u32),
 }
 
@@ -91,18 +91,28 @@ impl Mailboxes {
         shared.started(partition).await?;
         let slot = shared.views.slot(account_id);
         let mut held = slot.known.lock().await;
-        let known = match held.take() {
-            Some(known) => shared.catch_up(partition, account_id, known).await?,
-            None => None,
-        };
-        let known = match known {
-            Some(known) => known,
-            None => shared.load(partition, account_id).await?,
-        };
-        let view = known.view.clone();
-        *held = Some(known);
-        shared.views.weigh(account_id, view.weight());
-        Ok(view)
+        let begun = Instant::now();
+        loop {
+            let known = match held.take() {
+                Some(known) => shared.catch_up(partition, account_id, known).await?,
+                None => None,
+            };
+            let known = match known {
+                Some(known) => known,
+                None => shared.load(partition, account_id).await?,
+            };
+            let view = known.view.clone();
+            let known = held.insert(known);
+            shared.views.weigh(account_id, view.weight());
+            if known.is_complete() {
+                return Ok(view);
+            }
+            // A hot store that was begun afresh: states never go back, so readers wait until it is filled again.
+            let patience = START_PATIENCE.saturating_sub(begun.elapsed());
+            if !shared.wait_applied(partition, known.complete_at, patience).await? {
+                return Err(MailError::Starting(partition));
+            }
+        }
     }
 
     /// The facts of those of the emails that are live, in no order.
@@ -199,16 +209,16 @@ impl Shared {
         if tail.held_from > known.known_to {
             return Ok(None);
         }
-        let known_to = known.known_to.max(tail.applied_to);
+        let (known_to, complete_at) = (known.known_to.max(tail.applied_to), tail.complete_at);
         if tail.rows.is_empty() {
-            return Ok(Some(Known { known_to, ..known }));
+            return Ok(Some(Known { view: known.view, known_to, complete_at }));
         }
         let mut view = known.view.as_ref().clone();
         for row in &tail.rows {
             let version = EmailVersion::decode(&row.value).map_err(MergeError::from)?;
             view.apply(Arc::new(version.without_facts()));
         }
-        Ok(Some(Known { view: Arc::new(view), known_to }))
+        Ok(Some(Known { view: Arc::new(view), known_to, complete_at }))
     }
 
     async fn load(&self, partition: u32, account_id: &str) -> Result<Known, MailError> {
@@ -216,6 +226,6 @@ impl Shared {
         let merged = merged::load(&self.tables, self.hot.as_ref(), partition, account_id).await?;
         let view: AccountView = merged.versions.into_values().collect();
         metrics::histogram!("millrace_mailboxes_load_seconds").record(begun.elapsed());
-        Ok(Known { view: Arc::new(view), known_to: merged.known_to })
+        Ok(Known { view: Arc::new(view), known_to: merged.known_to, complete_at: merged.complete_at })
     }
 }

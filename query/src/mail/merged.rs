@@ -34,6 +34,8 @@ pub(crate) struct Merged {
     pub(crate) versions: Versions,
     /// Every change before this offset is in.
     pub(crate) known_to: u64,
+    /// What was shown before may reach to here.
+    pub(crate) complete_at: u64,
 }
 
 /// Reads the tables, then what came after from the hot store. When the hot store no longer holds what the snapshot lacks,
@@ -62,7 +64,8 @@ pub(crate) async fn load(
             let version = EmailVersion::decode(&row.value)?.without_facts();
             versions.insert(version.email_id.clone(), version);
         }
-        return Ok(Merged { versions, known_to: tail.applied_to.max(landed_to) });
+        let known_to = tail.applied_to.max(landed_to);
+        return Ok(Merged { versions, known_to, complete_at: tail.complete_at });
     }
     Err(MergeError::Torn(partition))
 }

@@ -17,6 +17,9 @@ pub async fn all(place: &dyn Place<dyn HotStore>) {
     accounts_do_not_see_each_other(place).await;
     a_released_row_may_go_but_never_unnoticed(place).await;
     a_reset_drops_all(place).await;
+    a_reset_says_until_when_it_lacks_what_was_shown(place).await;
+    a_take_over_keeps_what_reaches_from_the_tables_to_the_end(place).await;
+    a_take_over_of_anything_else_begins_afresh(place).await;
     watchers_are_told(place).await;
 }
 
@@ -31,7 +34,7 @@ fn row(account_id: &str, email_id: &str, seq: u64) -> HotRow {
 
 async fn fresh(place: &dyn Place<dyn HotStore>, from: u64) -> Arc<dyn HotStore> {
     let store = place.open().await;
-    store.reset(PARTITION, from).await.expect("a reset");
+    store.reset(PARTITION, from, from).await.expect("a reset");
     store
 }
 
@@ -50,10 +53,13 @@ fn seqs(tail: &HotTail) -> Vec<u64> {
 pub async fn rows_are_held_from_where_the_tables_end(place: &dyn Place<dyn HotStore>) {
     let store = fresh(place, 100).await;
     assert_eq!(store.applied_to(PARTITION).await.expect("an offset"), Some(100));
-    assert_eq!(tail(&*store, "a", 0).await, HotTail { held_from: 100, applied_to: 100, rows: vec![] });
+    assert_eq!(
+        tail(&*store, "a", 0).await,
+        HotTail { held_from: 100, applied_to: 100, complete_at: 100, rows: vec![] }
+    );
     apply(&*store, vec![row("a", "e1", 101), row("a", "e2", 104)], 110).await;
     let rows = vec![row("a", "e1", 101), row("a", "e2", 104)];
-    assert_eq!(tail(&*store, "a", 0).await, HotTail { held_from: 100, applied_to: 110, rows });
+    assert_eq!(tail(&*store, "a", 0).await, HotTail { held_from: 100, applied_to: 110, complete_at: 100, rows });
     assert_eq!(seqs(&tail(&*store, "a", 102).await), [104]);
     assert!(seqs(&tail(&*store, "a", 105).await).is_empty());
 }
@@ -107,9 +113,44 @@ pub async fn a_released_row_may_go_but_never_unnoticed(place: &dyn Place<dyn Hot
 pub async fn a_reset_drops_all(place: &dyn Place<dyn HotStore>) {
     let store = fresh(place, 0).await;
     apply(&*store, vec![row("a", "e1", 0)], 1).await;
-    store.reset(PARTITION, 7).await.expect("a reset");
-    assert_eq!(tail(&*store, "a", 0).await, HotTail { held_from: 7, applied_to: 7, rows: vec![] });
+    store.reset(PARTITION, 7, 7).await.expect("a reset");
+    assert_eq!(tail(&*store, "a", 0).await, HotTail { held_from: 7, applied_to: 7, complete_at: 7, rows: vec![] });
     assert_eq!(store.newest(PARTITION, "a", "e1").await.expect("a row"), None);
+}
+
+pub async fn a_reset_says_until_when_it_lacks_what_was_shown(place: &dyn Place<dyn HotStore>) {
+    let store = fresh(place, 0).await;
+    apply(&*store, vec![row("a", "e1", 0), row("a", "e2", 4)], 5).await;
+    store.reset(PARTITION, 2, 6).await.expect("a reset");
+    apply(&*store, vec![], 5).await;
+    assert!(!tail(&*store, "a", 2).await.is_complete());
+    apply(&*store, vec![row("a", "e2", 5)], 6).await;
+    assert!(tail(&*store, "a", 2).await.is_complete());
+    assert!(store.rows(PARTITION, 2).await.expect("rows").is_complete());
+}
+
+pub async fn a_take_over_keeps_what_reaches_from_the_tables_to_the_end(place: &dyn Place<dyn HotStore>) {
+    let store = fresh(place, 3).await;
+    apply(&*store, vec![row("a", "e1", 3), row("a", "e2", 5)], 6).await;
+    for (from, end) in [(3, 9), (5, 6), (6, 6)] {
+        assert_eq!(store.take_over(PARTITION, from, end).await.expect("a take-over"), 6, "from {from} to {end}");
+        let held = tail(&*store, "a", 0).await;
+        assert!(held.is_complete(), "readers go on as before");
+        assert_eq!(seqs(&held), [3, 5]);
+    }
+    apply(&*store, vec![row("a", "e1", 6)], 7).await;
+    assert_eq!(seqs(&tail(&*store, "a", 0).await), [3, 5, 6]);
+}
+
+pub async fn a_take_over_of_anything_else_begins_afresh(place: &dyn Place<dyn HotStore>) {
+    // The tables have less than what is no longer held, or more than what is; the log ends before what is applied.
+    for (from, end) in [(2, 9), (7, 9), (5, 5)] {
+        let store = fresh(place, 3).await;
+        apply(&*store, vec![row("a", "e1", 3), row("a", "e2", 5)], 6).await;
+        assert_eq!(store.take_over(PARTITION, from, end).await.expect("a take-over"), from, "from {from} to {end}");
+        let expected = HotTail { held_from: from, applied_to: from, complete_at: end, rows: vec![] };
+        assert_eq!(tail(&*store, "a", 0).await, expected);
+    }
 }
 
 pub async fn watchers_are_told(place: &dyn Place<dyn HotStore>) {

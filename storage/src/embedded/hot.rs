@@ -38,6 +38,7 @@ struct Partition {
     held_from: u64,
     applied_to: u64,
     released_to: u64,
+    complete_at: u64,
     released_bytes: usize,
     rows: VecDeque<HotRow>,
     accounts: HashMap<Arc<str>, Account>,
@@ -54,8 +55,8 @@ fn cost(row: &HotRow) -> usize {
 }
 
 impl Partition {
-    fn at(from: u64) -> Self {
-        Self { held_from: from, applied_to: from, released_to: from, ..Self::default() }
+    fn at(from: u64, end: u64) -> Self {
+        Self { held_from: from, applied_to: from, released_to: from, complete_at: end, ..Self::default() }
     }
 
     fn add(&mut self, row: HotRow) {
@@ -97,7 +98,8 @@ impl Partition {
 
     fn tail_of(&self, rows: Option<&VecDeque<HotRow>>, from: u64) -> HotTail {
         let rows = rows.map(|rows| rows.range(rows.partition_point(|row| row.seq < from)..).cloned().collect());
-        HotTail { held_from: self.held_from, applied_to: self.applied_to, rows: rows.unwrap_or_default() }
+        let rows = rows.unwrap_or_default();
+        HotTail { held_from: self.held_from, applied_to: self.applied_to, complete_at: self.complete_at, rows }
     }
 }
 
@@ -118,9 +120,20 @@ impl EmbeddedHot {
 
 #[async_trait]
 impl HotStore for EmbeddedHot {
-    async fn reset(&self, partition: u32, from: u64) -> Result<(), HotError> {
-        self.partitions.write().insert(partition, Arc::new(RwLock::new(Partition::at(from))));
+    async fn reset(&self, partition: u32, from: u64, end: u64) -> Result<(), HotError> {
+        self.partitions.write().insert(partition, Arc::new(RwLock::new(Partition::at(from, end))));
         Ok(())
+    }
+
+    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<u64, HotError> {
+        if let Ok(held) = self.partition(partition) {
+            let held = held.read();
+            if (held.held_from..=held.applied_to).contains(&from) && held.applied_to <= end {
+                return Ok(held.applied_to);
+            }
+        }
+        self.reset(partition, from, end).await?;
+        Ok(from)
     }
 
     async fn apply(&self, partition: u32, rows: Vec<HotRow>, next_offset: u64) -> Result<(), HotError> {
@@ -221,7 +234,7 @@ mod tests {
             budget in prop_oneof![Just(0), Just(1), 300..3000_usize, Just(usize::MAX)],
         ) {
             let hot = EmbeddedHot::new(HotOptions { released_bytes: budget, ..HotOptions::default() });
-            done(hot.reset(0, 0));
+            done(hot.reset(0, 0, 0));
             let (mut all, mut next, mut landed) = (Vec::new(), 0, 0);
             for step in steps {
                 match step {

@@ -8,10 +8,10 @@ async fn a_lander_that_lost_a_partition_writes_nothing_more() {
     let server = RedisServer::start(&[]);
     let (one, other) = (open(&options(&server)).await, open(&options(&server)).await);
     assert!(is_fenced(&other.apply(PARTITION, rows("a", 0..1), 1).await), "it never had it");
-    one.reset(PARTITION, 0).await.unwrap();
+    one.reset(PARTITION, 0, 0).await.unwrap();
     one.apply(PARTITION, rows("a", 0..5), 5).await.unwrap();
 
-    other.reset(PARTITION, 3).await.unwrap();
+    other.reset(PARTITION, 3, 3).await.unwrap();
     other.apply(PARTITION, rows("a", 3..6), 6).await.unwrap();
     assert!(is_fenced(&one.apply(PARTITION, rows("late", 5..9), 9).await));
     assert!(is_fenced(&one.release(PARTITION, 5).await));
@@ -20,13 +20,29 @@ async fn a_lander_that_lost_a_partition_writes_nothing_more() {
         assert_eq!((tail.held_from, tail.applied_to, tail.rows), (3, 6, rows("a", 3..6)));
     }
 
-    one.reset(PARTITION, 4).await.unwrap();
+    one.reset(PARTITION, 4, 4).await.unwrap();
     one.apply(PARTITION, rows("a", 4..8), 8).await.unwrap();
     assert!(is_fenced(&other.release(PARTITION, 6).await), "it goes both ways");
     assert!(is_fenced(&other.apply(PARTITION, rows("late", 8..9), 9).await), "and stays so");
     assert_eq!(one.rows(PARTITION, 0).await.unwrap().rows, rows("a", 4..8));
-    other.reset(PARTITION + 1, 0).await.unwrap();
+    other.reset(PARTITION + 1, 0, 0).await.unwrap();
     other.apply(PARTITION + 1, rows("a", 0..1), 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server and redis-cli on PATH: compose/native/test"]
+async fn who_takes_a_partition_over_keeps_its_rows_and_fences_the_other() {
+    let server = RedisServer::start(&[]);
+    let (one, other) = (open(&options(&server)).await, open(&options(&server)).await);
+    one.reset(PARTITION, 0, 0).await.unwrap();
+    one.apply(PARTITION, rows("a", 0..5), 5).await.unwrap();
+    assert_eq!(other.take_over(PARTITION, 2, 7).await.unwrap(), 5);
+    assert!(is_fenced(&one.apply(PARTITION, rows("late", 5..9), 9).await));
+    assert!(is_fenced(&one.release(PARTITION, 5).await));
+    other.apply(PARTITION, rows("a", 5..7), 7).await.unwrap();
+    let tail = one.tail(PARTITION, "a", 0).await.unwrap();
+    assert!(tail.is_complete());
+    assert_eq!(tail.rows, rows("a", 0..7));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +53,7 @@ async fn what_was_lost_is_noticed_and_filled_again() {
     let keys = ["meta", "rows", "accounts", "newest"].map(|key| format!("{{millrace:hot:{PARTITION}}}:{key}"));
     let losses = keys.iter().map(|key| vec!["unlink", key.as_str()]).chain([vec!["flushall"]]);
     for loss in losses {
-        lander.reset(PARTITION, 10).await.unwrap();
+        lander.reset(PARTITION, 10, 10).await.unwrap();
         lander.apply(PARTITION, rows("a", 10..20), 20).await.unwrap();
         assert_eq!(reader.tail(PARTITION, "a", 10).await.unwrap().rows, rows("a", 10..20));
 
@@ -49,7 +65,7 @@ async fn what_was_lost_is_noticed_and_filled_again() {
         assert!(is_fenced(&lander.release(PARTITION, 12).await), "{loss:?}");
         assert!(is_fenced(&lander.apply(PARTITION, rows("a", 20..21), 21).await), "{loss:?}");
     }
-    lander.reset(PARTITION, 10).await.unwrap();
+    lander.reset(PARTITION, 10, 10).await.unwrap();
     lander.apply(PARTITION, rows("a", 10..21), 21).await.unwrap();
     assert_eq!(reader.tail(PARTITION, "a", 10).await.unwrap().rows, rows("a", 10..21));
 }
@@ -59,7 +75,7 @@ async fn what_was_lost_is_noticed_and_filled_again() {
 async fn redis_gone_back_to_an_older_state_is_noticed() {
     let mut server = RedisServer::start(&[]);
     let lander = open(&options(&server)).await;
-    lander.reset(PARTITION, 0).await.unwrap();
+    lander.reset(PARTITION, 0, 0).await.unwrap();
     lander.apply(PARTITION, rows("a", 0..5), 5).await.unwrap();
     server.ask(&["save"]);
     lander.apply(PARTITION, rows("a", 5..9), 9).await.unwrap();
@@ -72,9 +88,12 @@ async fn redis_gone_back_to_an_older_state_is_noticed() {
         outcome = lander.apply(PARTITION, rows("a", 9..12), 12).await;
     }
     assert!(is_fenced(&outcome), "else 5 to 8 would be missing for ever");
-    lander.reset(PARTITION, 0).await.unwrap();
-    lander.apply(PARTITION, rows("a", 0..12), 12).await.unwrap();
-    assert_eq!(reader.tail(PARTITION, "a", 0).await.unwrap().rows, rows("a", 0..12));
+    assert_eq!(lander.take_over(PARTITION, 0, 9).await.unwrap(), 5, "what it still has is gone on with");
+    assert!(!reader.tail(PARTITION, "a", 0).await.unwrap().is_complete(), "readers may have seen up to 9");
+    lander.apply(PARTITION, rows("a", 5..12), 12).await.unwrap();
+    let tail = reader.tail(PARTITION, "a", 0).await.unwrap();
+    assert!(tail.is_complete());
+    assert_eq!(tail.rows, rows("a", 0..12));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,12 +101,12 @@ async fn redis_gone_back_to_an_older_state_is_noticed() {
 async fn an_apply_that_arrives_late_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (one, other) = (open(&options(&server)).await, open(&options(&server)).await);
-    one.reset(PARTITION, 0).await.unwrap();
+    one.reset(PARTITION, 0, 0).await.unwrap();
     server.freeze();
     assert!(is_unavailable(&one.apply(PARTITION, rows("late", 0..5), 5).await));
     // The other is first in the queue of a new connection or behind; either way the late rows are not added to its own.
     server.thaw();
-    until(async || other.reset(PARTITION, 0).await.is_ok()).await;
+    until(async || other.reset(PARTITION, 0, 0).await.is_ok()).await;
     until(async || other.apply(PARTITION, rows("a", 0..3), 3).await.is_ok()).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let held = other.rows(PARTITION, 0).await.unwrap();

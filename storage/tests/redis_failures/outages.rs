@@ -10,7 +10,7 @@ async fn without_redis_all_is_unavailable_soon_and_works_again_after() {
     let mut server = RedisServer::start(&[]);
     let lander = open(&options(&server)).await;
     let seen = RedisFirstSeen::new(Redis::connect(&options(&server)).await.unwrap(), &RedisFirstSeenOptions::default());
-    lander.reset(PARTITION, 0).await.unwrap();
+    lander.reset(PARTITION, 0, 0).await.unwrap();
     for frozen in [false, true] {
         match frozen {
             true => server.freeze(),
@@ -25,7 +25,7 @@ async fn without_redis_all_is_unavailable_soon_and_works_again_after() {
             true => server.thaw(),
             false => server.start_again(),
         }
-        until(async || lander.reset(PARTITION, 0).await.is_ok()).await;
+        until(async || lander.reset(PARTITION, 0, 0).await.is_ok()).await;
         until(async || lander.apply(PARTITION, rows("a", 0..3), 3).await.is_ok()).await;
         assert_eq!(lander.tail(PARTITION, "a", 0).await.unwrap().rows, rows("a", 0..3));
         until(async || seen.claim([8; 32], "m1", 1_000_000).await.is_ok()).await;
@@ -38,7 +38,7 @@ async fn a_full_redis_refuses_rows_until_some_are_released() {
     let server = RedisServer::start(&["--maxmemory", "12mb", "--maxmemory-policy", "noeviction"]);
     let hot = RedisHotOptions { released_bytes: 0, ..RedisHotOptions::default() };
     let lander = open_with(&options(&server), hot).await;
-    lander.reset(PARTITION, 0).await.unwrap();
+    lander.reset(PARTITION, 0, 0).await.unwrap();
     let large = |seq| HotRow { value: vec![b'v'; 10_000].into(), ..row("a", seq) };
     let mut end = 0;
     let refusal = loop {
@@ -61,7 +61,7 @@ async fn a_full_redis_refuses_rows_until_some_are_released() {
 #[ignore = "needs redis-server and redis-cli on PATH: compose/native/test"]
 async fn a_redis_that_may_drop_anything_is_refused() {
     let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
-    let refusal = open(&options(&server)).await.reset(PARTITION, 0).await.unwrap_err();
+    let refusal = open(&options(&server)).await.reset(PARTITION, 0, 0).await.unwrap_err();
     assert!(refusal.to_string().contains("allkeys-lru") && refusal.to_string().contains("noeviction"), "{refusal}");
 }
 
@@ -96,7 +96,7 @@ async fn a_password_and_an_own_authority_are_used() {
         ..RedisOptions::new(format!("rediss://localhost:{tls_port}"))
     };
     let lander = open(&right).await;
-    lander.reset(PARTITION, 0).await.unwrap();
+    lander.reset(PARTITION, 0, 0).await.unwrap();
     lander.apply(PARTITION, rows("a", 0..2), 2).await.unwrap();
     assert_eq!(lander.tail(PARTITION, "a", 0).await.unwrap().rows, rows("a", 0..2));
 

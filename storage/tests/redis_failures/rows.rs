@@ -10,7 +10,7 @@ use super::*;
 async fn many_rows_are_applied_in_steps_and_read_in_pages() {
     let server = RedisServer::start(&[]);
     let (lander, reader) = (open(&options(&server)).await, open(&options(&server)).await);
-    lander.reset(PARTITION, 0).await.unwrap();
+    lander.reset(PARTITION, 0, 0).await.unwrap();
     // Up to three rows of one offset, of one account and of others, some of them large.
     let all: Vec<HotRow> = (0..9_000_u64)
         .map(|n| {
@@ -73,7 +73,7 @@ fn after(rows: &[HotRow], from: u64) -> Vec<HotRow> {
 
 /// What the embedded store promises, step by step.
 async fn check_steps(hot: &RedisHot, budget: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    hot.reset(PARTITION, 0).await.unwrap();
+    hot.reset(PARTITION, 0, 0).await.unwrap();
     let (mut all, mut next, mut landed) = (Vec::new(), 0, 0);
     for step in steps {
         match step {

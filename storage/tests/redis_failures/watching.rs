@@ -16,7 +16,7 @@ async fn watchers_elsewhere_are_told_and_told_when_they_may_have_missed_somethin
     let mut server = RedisServer::start(&[]);
     let (lander, reader) = (open(&options(&server)).await, open(&options(&server)).await);
     let mut changes = reader.watch();
-    lander.reset(PARTITION, 0).await.unwrap();
+    lander.reset(PARTITION, 0, 0).await.unwrap();
     lander.apply(PARTITION, vec![row("a", 0), row("b", 1)], 2).await.unwrap();
     let told = |account: &str, seq| Changed { account_id: account.into(), seq };
     assert_eq!((next(&mut changes).await, next(&mut changes).await), (told("a", 0), told("b", 1)));
@@ -36,7 +36,7 @@ async fn watchers_elsewhere_are_told_and_told_when_they_may_have_missed_somethin
     // Redis itself goes away and comes back with nothing.
     server.kill();
     server.start_again();
-    until(async || lander.reset(PARTITION, 0).await.is_ok()).await;
+    until(async || lander.reset(PARTITION, 0, 0).await.is_ok()).await;
     lander.apply(PARTITION, rows("a", 0..5), 5).await.unwrap();
     while next(&mut changes).await != Changed::missed() {}
     lander.apply(PARTITION, vec![row("a", 5)], 6).await.unwrap();
@@ -49,7 +49,7 @@ async fn watchers_are_told_of_a_message_that_did_not_come() {
     let server = RedisServer::start(&[]);
     let (lander, reader) = (open(&options(&server)).await, open(&options(&server)).await);
     let mut changes = reader.watch();
-    lander.reset(PARTITION, 0).await.unwrap();
+    lander.reset(PARTITION, 0, 0).await.unwrap();
     lander.apply(PARTITION, vec![row("a", 0)], 1).await.unwrap();
     next(&mut changes).await;
     // As if a message were lost on its way: what is applied moves, and nobody is told.

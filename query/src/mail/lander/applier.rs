@@ -73,7 +73,7 @@ impl Applier {
             rows.push(Row { account_id: change.account_id.into(), version });
         }
         let hot_rows: Vec<HotRow> = rows.iter().map(hot_row).collect();
-        let bytes = hot_rows.iter().map(|row| row.value.len() + size_of::<Row>()).sum();
+        let bytes = hot_rows.iter().map(unlanded_bytes).sum();
         metrics::counter!("millrace_lander_applied_rows_total").increment(rows.len() as u64);
         self.hot.apply(partition, hot_rows, end).await?;
         self.backlog.push(partition, rows, bytes, end);
@@ -129,6 +129,11 @@ impl Applier {
         self.known.load(account_id, account.versions.keys().map(AsRef::as_ref));
         Ok(account.versions.contains_key(email_id.as_str()))
     }
+}
+
+/// What a row takes while it waits to land, about.
+pub(super) fn unlanded_bytes(row: &HotRow) -> usize {
+    row.value.len() + size_of::<Row>()
 }
 
 fn hot_row(row: &Row) -> HotRow {

@@ -133,7 +133,7 @@ mod tests {
         let backlog = Arc::new(Backlog::new(World::slow()));
         let mut applier = Applier::new(world.hot.clone(), world.tables.clone(), backlog.clone());
         for partition in 0..world.log.partitions(Topic::MailboxChanges) {
-            world.hot.reset(partition, 0).await.unwrap();
+            world.hot.reset(partition, 0, 0).await.unwrap();
             let records = world.log.read(Topic::MailboxChanges, partition, 0, 100, 1 << 20).await.unwrap();
             applier.process(partition, &records).await.unwrap();
         }

@@ -2,8 +2,8 @@
 //!
 //! Two tasks, so that no table commit is ever waited for by new mail: one applies records to the hot store
 //! ([`applier`]), one takes what has gathered to the tables ([`landing`]); between them is a bounded [`backlog`].
-//! The position of `email_state` is where a start goes on; versions before it come from the tables, so that a restart
-//! makes the same rows.
+//! What a start finds in the hot store it keeps and lands; else it goes on at the position of `email_state`, and versions
+//! before it come from the tables, so that a restart makes the same rows.
 
 mod applier;
 mod backlog;
@@ -28,7 +28,9 @@ use self::applier::Applier;
 use self::backlog::Backlog;
 use self::landing::Landing;
 use super::merged::MergeError;
+use super::rows::Row;
 use super::stored::StoredError;
+use super::version::EmailVersion;
 use crate::backoff::Backoff;
 use crate::tables::{Positions, Table, TableError, Tables};
 
@@ -163,8 +165,8 @@ impl Lander {
             consumer.poll(1, POLL).await?;
             consumer.rewind().await?;
         }
-        let assigned = self.start(consumer.as_mut()).await?;
         let backlog = Arc::new(Backlog::new(self.options));
+        let begun = self.start(consumer.as_mut(), &backlog).await?;
         let (landed, landings) = watch::channel(Positions::new());
         let landing = Landing { tables: self.tables.clone(), backlog: backlog.clone(), landed };
         // Stopped when this round ends, whatever ends it.
@@ -172,8 +174,8 @@ impl Lander {
         let mut landing = AbortOnDropHandle::new(tokio::spawn(landing.run(stop.clone())));
         let mut applying = Applying {
             applier: Applier::new(self.hot.clone(), self.tables.clone(), backlog),
-            next: assigned.clone(),
-            landed: assigned,
+            next: begun.applied,
+            landed: begun.landed,
             consumer: consumer.as_mut(),
             landings,
             retry_at: None,
@@ -193,24 +195,50 @@ impl Lander {
         applied
     }
 
-    /// Sets every partition to where the tables end; returns these positions.
-    async fn start(&self, consumer: &mut dyn Consumer) -> Result<Positions, LandError> {
+    /// Takes every partition over, and sets it to where the hot store ends, else to where the tables do.
+    async fn start(&self, consumer: &mut dyn Consumer, backlog: &Backlog) -> Result<Begun, LandError> {
         self.tables.resume(Table::Emails).await?;
         let landed = self.tables.resume(Table::EmailState).await?;
-        let mut next = Positions::new();
+        let mut begun = Begun::default();
         for partition in consumer.assignment() {
             let from = landed.get(&partition).copied().unwrap_or(0);
             let (kept_from, end) = self.log.bounds(Topic::MailboxChanges, partition).await?;
-            if from < kept_from {
-                tracing::error!(partition, from, kept_from, "the log no longer has changes that did not land");
+            let applied = self.hot.take_over(partition, from, end.max(from)).await?;
+            if applied < kept_from {
+                tracing::error!(partition, applied, kept_from, "the log no longer has changes that did not land");
             }
-            tracing::info!(partition, from, records = end.saturating_sub(from), "landing starts");
-            consumer.seek(partition, from).await?;
-            self.hot.reset(partition, from).await?;
-            next.insert(partition, from);
+            let held = if applied > from { self.held(partition, from, applied, backlog).await? } else { 0 };
+            let records = end.saturating_sub(applied);
+            tracing::info!(partition, from, held, applied, records, "landing starts");
+            consumer.seek(partition, applied).await?;
+            begun.landed.insert(partition, from);
+            begun.applied.insert(partition, applied);
         }
-        Ok(next)
+        Ok(begun)
     }
+
+    /// Lets what the hot store has and the tables have not be landed. Gives the number of rows.
+    async fn held(&self, partition: u32, from: u64, applied: u64, backlog: &Backlog) -> Result<usize, LandError> {
+        let tail = self.hot.rows(partition, from).await?;
+        let bytes = tail.rows.iter().map(applier::unlanded_bytes).sum();
+        let rows = tail.rows.into_iter().map(|row| {
+            let version = EmailVersion::decode(&row.value).map_err(MergeError::from)?;
+            Ok(Row { account_id: row.account_id, version: Arc::new(version) })
+        });
+        let rows: Vec<Row> = rows.collect::<Result<_, MergeError>>()?;
+        let held = rows.len();
+        backlog.push(partition, rows, bytes, applied);
+        Ok(held)
+    }
+}
+
+/// Where a session begins, by partition.
+#[derive(Default)]
+struct Begun {
+    /// The next offset to land.
+    landed: Positions,
+    /// The next offset to apply.
+    applied: Positions,
 }
 
 /// The task that polls, applies, and commits the group's position when rows have landed.

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use millrace_storage::{NewRecord, Position};
 
 use super::*;
-use crate::mail::testing::{World, delivery};
+use crate::mail::testing::{World, delivery, patch};
+use crate::mail::{Mailboxes, MailboxesOptions};
 
 #[derive(Default)]
 struct Fault {
@@ -134,6 +135,62 @@ async fn a_position_that_the_log_refuses_is_tried_again_and_the_session_goes_on(
     assert_eq!(fault.subscribed.load(Ordering::SeqCst), 1);
     world.stop().await;
     assert_eq!(world.stored_rows().await.0, 30, "each email landed once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_lander_goes_on_with_what_the_hot_store_holds() {
+    let (mut world, fault) = open().await;
+    world.start(World::slow());
+    let mut positions = world.append(vec![delivery("ann", "1"), delivery("ann", "2")]).await;
+    positions.extend(world.append(vec![patch("ann", "1", r#"{"keywords":{"$seen":true}}"#)]).await);
+    world.settle(&positions).await;
+    let before = world.mailboxes.view("ann").await.unwrap();
+    world.kill().await;
+
+    // It can read nothing, so what is shown and landed is what it found.
+    fault.poll.store(true, Ordering::SeqCst);
+    world.start(World::slow());
+    until(async || fault.refused.load(Ordering::SeqCst) > 0).await;
+    let anew = Mailboxes::new(
+        world.log.clone(),
+        world.hot.clone(),
+        world.tables.clone(),
+        world.search.clone(),
+        MailboxesOptions::default(),
+    );
+    let view = anew.view("ann").await.unwrap();
+    assert_eq!((view.state, view.len()), (before.state, 2));
+    world.stop().await;
+    let rows = world.stored_rows().await;
+    fault.poll.store(false, Ordering::SeqCst);
+    world.reopen().await;
+    world.start(World::slow());
+    assert!(world.mailboxes.view("ann").await.unwrap().get("1").unwrap().is_read());
+    world.stop().await;
+    assert_eq!((rows, world.stored_rows().await), ((2, 4), (2, 4)), "two emails; three versions and a tombstone, once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_reader_sees_an_older_state_while_the_hot_store_is_filled_again() {
+    let (mut world, _) = open().await;
+    world.start(World::slow());
+    let positions = world.append((0..20).map(|n| delivery("ann", &n.to_string())).collect()).await;
+    world.settle(&positions).await;
+    let (before, partition) = (world.mailboxes.view("ann").await.unwrap(), positions[0].partition);
+    world.kill().await;
+    let (_, end) = world.log.bounds(Topic::MailboxChanges, partition).await.unwrap();
+    world.hot.reset(partition, 0, end).await.unwrap();
+
+    let (seen, anew) = (world.mailboxes.clone(), world.search.clone());
+    let anew =
+        Mailboxes::new(world.log.clone(), world.hot.clone(), world.tables.clone(), anew, MailboxesOptions::default());
+    let mut reading = tokio::spawn(async move { (seen.view("ann").await.unwrap(), anew.view("ann").await.unwrap()) });
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut reading).await;
+    assert!(early.is_err() || early.unwrap().unwrap().0.state >= before.state);
+    world.start(World::slow());
+    let (seen, anew) = reading.await.unwrap();
+    assert_eq!((seen.state, anew.state, anew.len()), (before.state, before.state, 20));
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,17 +3,19 @@
 //! Per partition there are four keys (`scripts/held.lua`), written and read by scripts, so that every reader sees rows
 //! and offsets that belong together.
 //!
-//! **Nothing that has not landed is evicted**: no key has a time to live, and `reset` refuses a Redis whose
+//! **Nothing that has not landed is evicted**: no key has a time to live, and taking a partition is refused by a Redis whose
 //! `maxmemory-policy` is `allkeys-*` (`noeviction` is right; see [`first_seen`](super::first_seen) for `volatile-*`). A
 //! full Redis refuses to apply, which stops the lander and nothing else, until what has landed is released. Each script
 //! first checks that the keys are all there and as long as they should be; a partition that lost any is one that nobody
 //! has begun.
 //!
-//! **Only the owner writes.** `reset` makes this handle the owner, under a name that was never used before. `apply` and
-//! `release` of any other are [`HotError::Fenced`]: of a handle that never reset the partition, or from which another
+//! **Only the owner writes.** `reset` and `take_over` make this handle the owner, under a name that was never used before.
+//! `apply` and `release` of any other are [`HotError::Fenced`]: of a handle that never took the partition, or from which another
 //! took it, whenever what it sent arrives. The owner is fenced, too, when Redis has lost the partition or has gone back
 //! to before what the owner was told is applied (a restart from an old file, a failover to a replica that was behind).
-//! In all of these the lander begins again from where the tables end: `reset`, and then every record again.
+//! In all of these the lander takes the partition again: it goes on behind what is whole in Redis, else every record after
+//! what the tables have is applied again. Until that has reached what readers may have seen, tails say that they are not
+//! complete.
 //!
 //! A lander that has nothing to apply learns nothing of a loss; let it `release` where the tables end every few
 //! seconds.
@@ -32,7 +34,7 @@ use fred::types::scripts::Script;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use self::scripts::{APPLIED_TO, APPLY, MAX_OFFSET, NEWEST, RELEASE, RESET, keys};
+use self::scripts::{APPLIED_TO, APPLY, MAX_OFFSET, NEWEST, RELEASE, TAKE, keys};
 pub(super) use self::scripts::{account_key, split_account};
 use self::steps::steps;
 use super::watch::{self, Watching};
@@ -63,7 +65,7 @@ impl Default for RedisHotOptions {
 pub struct RedisHot {
     redis: Arc<Redis>,
     options: RedisHotOptions,
-    /// The partitions that this handle has reset and not yet lost, as far as it knows.
+    /// The partitions that this handle has taken and not yet lost, as far as it knows.
     owned: Mutex<HashMap<u32, Owned>>,
     changes: broadcast::Sender<Changed>,
     watching: Watching,
@@ -114,6 +116,25 @@ impl RedisHot {
         let mut owned = self.owned.lock();
         if owned.get(&partition).is_some_and(|owned| owned.owner == owner) {
             owned.remove(&partition);
+        }
+    }
+
+    /// Makes this handle the owner; gives what is applied.
+    async fn take(&self, partition: u32, from: u64, end: u64, goes_on: bool) -> Result<u64, HotError> {
+        self.owned.lock().remove(&partition);
+        let owner = ulid::Ulid::new().to_string();
+        let (from, end) = (offset(partition, from)?, offset(partition, end)?);
+        let args = vec![owner.as_str().into(), from, end, u8::from(goes_on).to_string().into()];
+        let answer = self.run(&TAKE, partition, args).await?;
+        match answer.as_str() {
+            Some(policy) if policy.starts_with("allkeys") => Err(HotError::Unavailable(format!(
+                "redis: its maxmemory-policy is {policy}, so that it may drop what is nowhere else yet; set it to noeviction"
+            ))),
+            _ => {
+                let applied_to = answer.as_u64().ok_or_else(|| nonsense(partition))?;
+                self.owned.lock().insert(partition, Owned { owner, applied_to });
+                Ok(applied_to)
+            }
         }
     }
 
@@ -175,20 +196,12 @@ fn not_held(partition: u32) -> HotError {
 
 #[async_trait]
 impl HotStore for RedisHot {
-    async fn reset(&self, partition: u32, from: u64) -> Result<(), HotError> {
-        self.owned.lock().remove(&partition);
-        let owner = ulid::Ulid::new().to_string();
-        let refusal = self.run(&RESET, partition, vec![owner.as_str().into(), offset(partition, from)?]).await?;
-        match refusal.as_str() {
-            Some(policy) if policy.is_empty() => {
-                self.owned.lock().insert(partition, Owned { owner, applied_to: from });
-                Ok(())
-            }
-            Some(policy) => Err(HotError::Unavailable(format!(
-                "redis: its maxmemory-policy is {policy}, so that it may drop what is nowhere else yet; set it to noeviction"
-            ))),
-            None => Err(nonsense(partition)),
-        }
+    async fn reset(&self, partition: u32, from: u64, end: u64) -> Result<(), HotError> {
+        self.take(partition, from, end, false).await.map(|_| ())
+    }
+
+    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<u64, HotError> {
+        self.take(partition, from, end, true).await
     }
 
     /// Large calls take several steps, each of which is seen whole; one that fails may leave those before it.

@@ -18,6 +18,7 @@ struct Page {
     owner: Bytes,
     held_from: u64,
     applied_to: u64,
+    complete_at: u64,
     /// Where the next page begins.
     next: Option<(u64, u64)>,
     rows: Vec<HotRow>,
@@ -38,8 +39,9 @@ impl RedisHot {
     async fn read_once(&self, partition: u32, account: Option<&str>, from: u64) -> Result<Option<HotTail>, HotError> {
         let account: Option<Arc<str>> = account.map(Arc::from);
         let first = self.page(partition, account.as_ref(), (from, 0), None).await?;
-        let (owner, mut next) = (first.owner, first.next);
-        let mut tail = HotTail { held_from: first.held_from, applied_to: first.applied_to, rows: first.rows };
+        let (owner, mut next) = (first.owner.clone(), first.next);
+        let Page { held_from, applied_to, complete_at, rows, .. } = first;
+        let mut tail = HotTail { held_from, applied_to, complete_at, rows };
         while let Some(at) = next {
             // Ends where the first page ended, so that the result is the state at that time.
             let page = self.page(partition, account.as_ref(), at, Some(tail.applied_to)).await?;
@@ -79,6 +81,7 @@ fn parse(answer: Vec<Value>, account: Option<&Arc<str>>) -> Option<Page> {
     let mut answer = answer.into_iter();
     let owner = answer.next()?.into_bytes()?;
     let (held_from, applied_to) = (answer.next()?.as_u64()?, answer.next()?.as_u64()?);
+    let complete_at = answer.next()?.as_u64()?;
     let has_more = answer.next()?.as_u64()? == 1;
     let mut rows = Vec::with_capacity(answer.len() / 4);
     let mut last = None;
@@ -94,7 +97,7 @@ fn parse(answer: Vec<Value>, account: Option<&Arc<str>>) -> Option<Page> {
         let value = answer.next()?.into_bytes()?;
         rows.push(HotRow { account_id, email_id, seq, value });
     }
-    Some(Page { owner, held_from, applied_to, next: last.filter(|_| has_more), rows })
+    Some(Page { owner, held_from, applied_to, complete_at, next: last.filter(|_| has_more), rows })
 }
 
 /// `<seq>-<n>`.

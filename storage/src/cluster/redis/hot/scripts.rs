@@ -11,7 +11,7 @@ macro_rules! script {
     };
 }
 
-pub(super) static RESET: LazyLock<Script> = script!("../scripts/reset.lua");
+pub(super) static TAKE: LazyLock<Script> = script!("../scripts/take.lua");
 pub(super) static APPLY: LazyLock<Script> = script!("../scripts/apply.lua");
 pub(super) static RELEASE: LazyLock<Script> = script!("../scripts/release.lua");
 pub(super) static READ: LazyLock<Script> = script!("../scripts/read.lua");

@@ -7,7 +7,8 @@
 --       4 newest: a hash; account and email to the id of the newest row
 -- An account is written with its length (8 hex digits) before it, so that none is the beginning of another.
 local META, ROWS, ACCOUNTS, NEWEST = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local meta = redis.call('HMGET', META, 'owner', 'held_from', 'applied_to', 'released_to', 'rows', 'emails', 'bytes', 'dropped')
+local meta = redis.call('HMGET', META, 'owner', 'held_from', 'applied_to', 'released_to', 'rows', 'emails', 'bytes', 'dropped',
+  'complete_at', 'run_id')
 local owner = meta[1]
 local held_from, applied_to, released_to = tonumber(meta[2]), tonumber(meta[3]), tonumber(meta[4])
 local row_count, email_count = tonumber(meta[5]), tonumber(meta[6])

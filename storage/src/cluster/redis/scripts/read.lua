@@ -1,7 +1,7 @@
 -- ARGV: 1 account, or '' for all; 2 and 3 seq and n of the first row; 4 the seq to end before, or '' for all that is
 --       applied; 5 rows and 6 bytes, about, of a page
--- Returns nothing when the partition is not held, else owner, held_from, applied_to, 1 when there is more, then for each
--- row: id, account, email, value
+-- Returns nothing when the partition is not held, else owner, held_from, applied_to, complete_at, 1 when there is more,
+-- then for each row: id, account, email, value
 if not is_whole() then
   return {}
 end
@@ -11,7 +11,7 @@ local max_rows, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
 if from < held_from then
   from, from_n = held_from, 0
 end
-local page, taken, size = { owner, meta[2], meta[3], 0 }, 0, 0
+local page, taken, size = { owner, meta[2], meta[3], meta[9] or '0', 0 }, 0, 0
 
 local function is_full()
   return taken >= max_rows or size >= max_bytes
@@ -62,8 +62,8 @@ local function take_all()
 end
 
 if account == '' then
-  page[4] = take_all()
+  page[5] = take_all()
 else
-  page[4] = take_account()
+  page[5] = take_account()
 end
 return page

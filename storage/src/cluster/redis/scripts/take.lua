@@ -1,0 +1,28 @@
+-- ARGV: 1 the new owner, 2 where the tables end, 3 where the log ends, 4 whether what is held may be gone on with: 1 or 0
+-- Returns what is applied, or a memory policy under which nothing may be kept here.
+local function info(section, pattern)
+  local text = redis.pcall('INFO', section)
+  return type(text) == 'string' and string.match(text, pattern) or ''
+end
+local policy = info('memory', 'maxmemory_policy:(%S+)')
+if string.sub(policy, 1, 7) == 'allkeys' then
+  return policy
+end
+-- A Redis that was started again, or a replica that was promoted, may have gone back to before what readers saw.
+local run_id = info('server', 'run_id:(%S+)')
+local from, log_end = tonumber(ARGV[2]), tonumber(ARGV[3])
+local goes_on = ARGV[4] == '1' and is_whole() and held_from <= from and from <= applied_to and applied_to <= log_end
+-- The first write is one that a full Redis takes: after it a script is let finish.
+if goes_on then
+  redis.call('HDEL', META, '')
+  if meta[10] ~= run_id then
+    redis.call('HSET', META, 'run_id', run_id, 'complete_at', ARGV[3])
+  end
+  redis.call('HSET', META, 'owner', ARGV[1])
+  return digits(applied_to)
+end
+redis.call('UNLINK', META, ROWS, ACCOUNTS, NEWEST)
+redis.call('HSET', META, 'owner', ARGV[1], 'held_from', ARGV[2], 'applied_to', ARGV[2], 'released_to', ARGV[2],
+  'rows', 0, 'emails', 0, 'bytes', 0, 'dropped', 0, 'complete_at', ARGV[3],
+  'run_id', run_id)
+return ARGV[2]
