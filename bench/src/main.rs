@@ -2,13 +2,24 @@
 //!
 //! - [`accept`]: messages a second answered 250, with Postfix's `smtp-source` as the client of all
 //! - [`corpus`]: messages a second end to end, and how long after its 250 a message is visible
-//! - [`peer`]: the servers that are measured
+//! - [`spread`]: the same in one process and in a cluster, and where the time goes
+//! - [`scale`]: what a second process of a role adds
+//! - [`peer`], [`cluster`]: the servers that are measured; [`flow`] is the load
 //!
 //! The machine is noisy: read the ratios, and the medians over `--rounds`.
 
 mod accept;
+mod cluster;
 mod corpus;
+mod cpu;
+mod flow;
+mod jmap;
+mod messages;
+mod metrics;
 mod peer;
+mod scale;
+mod smtp;
+mod spread;
 
 use std::path::PathBuf;
 
@@ -32,7 +43,7 @@ struct Arguments {
     /// Leave out Postfix, which needs root
     #[arg(long)]
     without_postfix: bool,
-    /// Only this part: accept or corpus
+    /// Only this part: accept, corpus, spread or scale
     #[arg(long)]
     only: Option<String>,
 }
@@ -46,6 +57,12 @@ fn main() -> anyhow::Result<()> {
     }
     if wants("corpus") {
         corpus::run(&millrace, &arguments.corpus, arguments.repeat)?;
+    }
+    if wants("spread") {
+        spread::run(&millrace, &arguments.corpus, arguments.repeat)?;
+    }
+    if wants("scale") {
+        scale::run(&millrace, &arguments.corpus, arguments.repeat)?;
     }
     Ok(())
 }

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
+use crate::flow::Target;
+
 pub const PASSWORD: &str = "bench";
+pub const ACCOUNTS: [&str; 2] = ["user@millrace.test", "probe@millrace.test"];
 
 /// A server that takes mail for user@millrace.test.
 pub struct Peer {
@@ -49,8 +52,8 @@ impl Peer {
             }
         }
         let smtp = smtp.context("millrace ended before it listened")?;
-        for address in ["user@millrace.test", "probe@millrace.test"] {
-            add_account(binary, data.path(), address)?;
+        for address in ACCOUNTS {
+            add_account(millrace(binary, data.path()), address)?;
         }
         Ok(Self { name: "millrace", smtp, http, data, child: Some(child), stop: None })
     }
@@ -100,6 +103,14 @@ impl Peer {
         Ok(self)
     }
 
+    pub fn target(&self) -> Target {
+        Target { smtp: vec![self.smtp], http: self.http.into_iter().collect() }
+    }
+
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Resident memory at its highest, in bytes.
     pub fn peak_memory_bytes(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
@@ -126,8 +137,9 @@ pub fn millrace(binary: &Path, data: &Path) -> Command {
     command
 }
 
-fn add_account(binary: &Path, data: &Path, address: &str) -> anyhow::Result<()> {
-    let mut child = millrace(binary, data)
+/// Adds an account by a command that says where the data is.
+pub fn add_account(mut command: Command, address: &str) -> anyhow::Result<()> {
+    let mut child = command
         .args(["account", "add", address, "--password-stdin"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -249,6 +249,7 @@ impl Tally {
             let labels = [("pipeline", pipeline.clone()), ("stage", stage)];
             counter!("millrace_pipelines_dead_letters_total", &labels).increment(count);
         }
+        histogram!("millrace_pipelines_batch_records", "pipeline" => pipeline.clone()).record(records as f64);
         histogram!("millrace_pipelines_evaluation_seconds", "pipeline" => pipeline.clone()).record(evaluated);
         histogram!("millrace_pipelines_batch_seconds", "pipeline" => pipeline).record(whole);
     }

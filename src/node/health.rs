@@ -75,6 +75,7 @@ impl Node {
             }
         }
         self.check_hot(starts).await?;
+        self.watched.verdict()?;
         self.check_services().await
     }
 

@@ -20,6 +20,7 @@ pub mod check;
 mod health;
 mod lag;
 mod maintenance;
+mod members;
 mod progress;
 mod rebuild;
 mod recipients;
@@ -53,6 +54,7 @@ use crate::config::{Config, StorageKind};
 use background::Background;
 use restartable::Restartable;
 
+use members::WatchedLog;
 pub use role::Role;
 use services::Services;
 
@@ -66,6 +68,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Node {
     pub config: Config,
     pub storage: Storage,
+    /// The same log, which knows whether this process's members come round.
+    watched: Arc<WatchedLog>,
     pub directory: Arc<Directory>,
     pub tables: Arc<Tables>,
     pub mailboxes: Arc<Mailboxes>,
@@ -100,7 +104,9 @@ impl Node {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).with_context(|| {
             format!("{} cannot be made; choose another directory with --data", config.data_dir.display())
         })?;
-        let Services { storage, tables, search } = services::open(&config).await?;
+        let Services { mut storage, tables, search } = services::open(&config).await?;
+        let watched = Arc::new(WatchedLog::new(storage.log));
+        storage.log = watched.clone();
         let directory = Directory::open(storage.log.clone()).await?;
         if is_new {
             directory.add_domain("millrace.test").await?;
@@ -117,6 +123,7 @@ impl Node {
         Ok(Arc::new(Self {
             config,
             storage,
+            watched,
             directory,
             tables,
             mailboxes,

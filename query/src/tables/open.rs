@@ -157,6 +157,7 @@ impl Tables {
             return Err(failed.error);
         }
         counter!("millrace_tables_landed_rows_total", "table" => table.name()).increment(rows as u64);
+        histogram!("millrace_tables_commit_rows", "table" => table.name()).record(rows as f64);
         histogram!("millrace_tables_commit_seconds", "table" => table.name()).record(begun.elapsed());
         Ok(())
     }

@@ -26,6 +26,21 @@ struct Held {
     landing_bytes: usize,
 }
 
+impl Held {
+    fn rows(&self) -> usize {
+        self.waiting.rows.len() + self.landing_rows
+    }
+
+    fn bytes(&self) -> usize {
+        self.waiting.bytes + self.landing_bytes
+    }
+
+    fn tell(&self) {
+        metrics::gauge!("millrace_lander_unlanded_rows").set(self.rows() as f64);
+        metrics::gauge!("millrace_lander_unlanded_bytes").set(self.bytes() as f64);
+    }
+}
+
 pub(super) struct Backlog {
     options: LanderOptions,
     held: Mutex<Held>,
@@ -48,6 +63,7 @@ impl Backlog {
         if waiting.rows.len() >= self.options.max_rows || waiting.bytes >= self.options.max_bytes {
             self.is_due.notify_one();
         }
+        held.tell();
     }
 
     /// Waits until it is time to land: the interval has passed or enough has gathered.
@@ -72,13 +88,13 @@ impl Backlog {
         let mut held = self.held.lock();
         held.landing_rows = held.landing_rows.saturating_sub(rows);
         held.landing_bytes = held.landing_bytes.saturating_sub(load.bytes);
+        held.tell();
         self.has_space.notify_one();
     }
 
     fn is_full(&self) -> bool {
         let held = self.held.lock();
-        held.waiting.rows.len() + held.landing_rows >= self.options.max_unlanded_rows
-            || held.waiting.bytes + held.landing_bytes >= self.options.max_unlanded_bytes
+        held.rows() >= self.options.max_unlanded_rows || held.bytes() >= self.options.max_unlanded_bytes
     }
 
     /// Waits while more is unlanded than memory should hold: what tables cannot take slows what is applied.

@@ -289,7 +289,10 @@ impl KafkaConsumer {
             let member = member.ok_or_else(|| Failure::Fenced("we are no member of the group".to_owned()))?;
             Some(Offsets { positions: self.list(moves).map_err(refused)?, member })
         };
-        self.transactions.call(move |transactor| transactor.run(&records, offsets.as_ref())).await
+        let begun = Instant::now();
+        let committed = self.transactions.call(move |transactor| transactor.run(&records, offsets.as_ref())).await;
+        metrics::histogram!("millrace_log_transaction_seconds").record(begun.elapsed());
+        committed
     }
 }
 

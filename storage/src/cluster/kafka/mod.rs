@@ -132,9 +132,10 @@ impl Log for KafkaLog {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let begun = Instant::now();
+        let (begun, count) = (Instant::now(), records.len());
         let appended = self.appender.append(place_records(&self.layout, records)?).await;
         metrics::histogram!("millrace_log_append_seconds").record(begun.elapsed());
+        metrics::histogram!("millrace_log_append_records").record(count as f64);
         if appended.is_err() {
             metrics::counter!("millrace_log_append_failures_total").increment(1);
         }

@@ -103,12 +103,14 @@ impl Writer {
 
 async fn finish((upload, references): (Upload, Vec<BodyRef>), requests: Vec<Request>) {
     let started = Instant::now();
+    let bytes: usize = requests.iter().map(|request| request.entry.len()).sum();
     let outcome = upload.run(|| requests.iter().any(|request| !request.answer.is_closed())).await;
     // The bytes are given back before the room that they took.
     drop(upload);
     match outcome {
         Ok(()) => {
             metrics::histogram!("millrace_packs_upload_seconds").record(started.elapsed().as_secs_f64());
+            metrics::histogram!("millrace_packs_upload_bytes").record(bytes as f64);
             metrics::counter!("millrace_packs_bodies_total").increment(references.len() as u64);
             for (request, reference) in requests.into_iter().zip(references) {
                 // The caller may have stopped waiting; then nothing refers to the entry.
