@@ -29,6 +29,11 @@ corpus:
 corpus-test: corpus
     cargo test --release --test corpus -- --ignored --nocapture
 
+# A cluster under load whose parts fail, each in turn; writes the table of docs/failures.md
+failures:
+    cargo build
+    tests/cluster/run --write docs/failures.md
+
 # Measure against smtp-sink and Postfix, in one run
 bench: corpus
     cargo build --release
