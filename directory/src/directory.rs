@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use millrace_schemas::{DirectoryEntry, Topic, decode, encode};
 use millrace_storage::{Log, LogError, NewRecord};
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -109,6 +109,13 @@ impl Directory {
         Ok(())
     }
 
+    /// Before a change is checked: what other processes wrote counts.
+    async fn begin_change(&self) -> Result<MutexGuard<'_, ()>, LogError> {
+        let changing = self.changing.lock().await;
+        self.catch_up().await?;
+        Ok(changing)
+    }
+
     async fn write(&self, entry: DirectoryEntry) -> Result<(), DirectoryError> {
         let record = NewRecord { topic: Topic::Directory, key: entry.name.clone(), value: encode(&entry)? };
         self.log.append(vec![record]).await?;
@@ -158,7 +165,7 @@ impl Directory {
     /// [`DirectoryError`] when the name is none, or the log takes nothing.
     pub async fn add_domain(&self, name: &str) -> Result<String, DirectoryError> {
         let name = normalise_domain(name)?;
-        let _changing = self.changing.lock().await;
+        let _changing = self.begin_change().await?;
         if !self.view.read().has_domain(&name) {
             self.write(entry(DOMAIN, &name)).await?;
         }
@@ -169,7 +176,7 @@ impl Directory {
     /// [`DirectoryError::InUse`] while accounts or aliases are in it.
     pub async fn remove_domain(&self, name: &str) -> Result<(), DirectoryError> {
         let name = normalise_domain(name)?;
-        let _changing = self.changing.lock().await;
+        let _changing = self.begin_change().await?;
         if !self.view.read().has_domain(&name) {
             return Err(DirectoryError::UnknownDomain(name));
         }
@@ -199,19 +206,24 @@ impl Directory {
     ) -> Result<Arc<Account>, DirectoryError> {
         let address = normalise(address)?;
         let password_hash = password.map(password::hash).transpose()?;
-        let _changing = self.changing.lock().await;
+        let _changing = self.begin_change().await?;
         self.check_free(&address)?;
         let id = new_account_id();
         let quota_bytes = quota_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-        let account = DirectoryEntry { address: Some(address), password_hash, quota_bytes, ..entry(ACCOUNT, &id) };
-        self.write(account).await?;
-        self.account(&id).ok_or(DirectoryError::UnknownAccount(id))
+        let account = entry(ACCOUNT, &id);
+        self.write(DirectoryEntry { address: Some(address.clone()), password_hash, quota_bytes, ..account }).await?;
+        if let Some(account) = self.account(&id) {
+            return Ok(account);
+        }
+        // Another process was first. Ours must not come to life when that one is removed and its entry forgotten.
+        self.write(DirectoryEntry { is_removed: true, ..entry(ACCOUNT, &id) }).await?;
+        Err(DirectoryError::Exists(address))
     }
 
     /// # Errors
     /// [`DirectoryError::UnknownAccount`], or the log takes nothing.
     pub async fn remove_account(&self, address: &str) -> Result<(), DirectoryError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.begin_change().await?;
         let account = self.account_of(address)?;
         self.write(DirectoryEntry { is_removed: true, ..entry(ACCOUNT, &account.id) }).await
     }
@@ -225,7 +237,7 @@ impl Directory {
         if targets.is_empty() {
             return Err(DirectoryError::NoTargets);
         }
-        let _changing = self.changing.lock().await;
+        let _changing = self.begin_change().await?;
         self.check_free(&alias)?;
         let mut ids = Vec::with_capacity(targets.len());
         for target in targets {
@@ -241,7 +253,7 @@ impl Directory {
     /// [`DirectoryError::UnknownAlias`], or the log takes nothing.
     pub async fn remove_alias(&self, alias: &str) -> Result<(), DirectoryError> {
         let alias = normalise(alias)?;
-        let _changing = self.changing.lock().await;
+        let _changing = self.begin_change().await?;
         if !self.view.read().has_alias(&alias) {
             return Err(DirectoryError::UnknownAlias(alias));
         }

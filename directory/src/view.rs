@@ -72,6 +72,10 @@ impl View {
         let Some(address) = entry.address else {
             return tracing::warn!(name = entry.name, "account without an address is passed over");
         };
+        if self.account_of(&address).is_some_and(|account| account.id != entry.name) {
+            // Two processes made it at the same time: the first in the log has it.
+            return tracing::warn!(address, id = entry.name, "a second account with this address is passed over");
+        }
         self.remove_account(&entry.name);
         if let Some((_, domain)) = address.rsplit_once('@') {
             self.first_of_domain.entry(domain.to_owned()).or_insert_with(|| entry.name.clone());

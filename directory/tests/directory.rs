@@ -61,6 +61,25 @@ async fn two_who_want_one_address_do_not_both_get_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nor_do_two_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
+    let (one, other) =
+        (Directory::open(storage.log.clone()).await.unwrap(), Directory::open(storage.log.clone()).await.unwrap());
+    one.add_domain("x.org").await.unwrap();
+    for n in 0..50 {
+        let address = format!("a{n}@x.org");
+        let (mine, theirs) =
+            tokio::join!(one.add_account(&address, None, None), other.add_account(&address, None, None));
+        let (winner, loser) = if mine.is_ok() { (mine.unwrap(), theirs) } else { (theirs.unwrap(), mine) };
+        assert!(matches!(loser, Err(DirectoryError::Exists(_))), "{loser:?}");
+        let anew = Directory::open(storage.log.clone()).await.unwrap();
+        assert_eq!(anew.account_of(&address).unwrap().id, winner.id, "all processes find the same");
+    }
+    assert_eq!(Directory::open(storage.log).await.unwrap().accounts().len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_view_follows_what_another_writes() {
     let dir = tempfile::tempdir().unwrap();
     let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
