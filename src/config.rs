@@ -137,8 +137,8 @@ pub struct Http {
     #[config(env = "MILLRACE_HTTP_BASE_URL")]
     pub base_url: Option<String>,
 
-    /// File with 32 bytes that seal the ids of uploads: the same for all processes that serve the API. Without it one is
-    /// made in the data directory.
+    /// File with 32 bytes that seal bearer tokens and the ids of uploads: the same for all processes that serve the API.
+    /// Without it one is made in the data directory.
     #[config(env = "MILLRACE_HTTP_UPLOAD_KEY_FILE")]
     pub upload_key_file: Option<PathBuf>,
 }

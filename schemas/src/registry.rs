@@ -36,6 +36,7 @@ pub struct Registered {
     pub text: &'static str,
     pub schema: Schema,
     /// The text with our record's name, for readers that hold names against one another.
+    #[cfg_attr(not(feature = "arrow"), expect(dead_code))]
     pub(crate) named_text: &'static str,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use millrace_api::{Api, Options, ServeOptions, UploadKey};
+use millrace_api::{Api, Options, Registry, ServeOptions, UploadKey};
 use millrace_query::mail::search::Indexer;
 use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
 use millrace_query::tables::{Table, Tables};
@@ -160,6 +160,8 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     let options = Options { public_url, upload_key, ..Options::default() };
     let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
     let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone())
+        .with_revocations(node.storage.revocations.clone())
+        .with_registry(Registry::new(node.storage.schemas.clone()))
         .with_status(status::status(node)?);
     let (router, shutdown) = (millrace_api::router(Arc::new(api)), node.edges.clone());
     node.spawn("api", async move {
