@@ -15,6 +15,7 @@ use millrace_storage::Log;
 use millrace_storage::schemas::SchemaTopic;
 use serde_json::{Value, json};
 use support::{Answer, Server, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SCREENED: &str = "/subjects/mail%2Escreened%2Dvalue/versions/";
 const DEAD_LETTER: &str = "/subjects/mail.dead-letter-value";
@@ -110,6 +111,48 @@ async fn what_arroyo_sends_gets_an_id_and_records_with_it_are_read() {
     assert_eq!(versions, json!([1, id]));
     let latest = get(&world, &server, &format!("{DEAD_LETTER}/versions/latest")).await.json();
     assert_eq!(latest["version"], 1, "what Millrace itself writes");
+}
+
+/// `tests/arroyo/TOPIC.json` is what the sink of a topic posts when its pipeline starts: names of all records the same,
+/// no logical types, columns that went through `unnest` nullable.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arroyos_sinks_post_is_taken_byte_for_byte() {
+    let world = World::start().await;
+    let server = another(&world).await;
+    for topic in [Topic::Screened, Topic::MailboxChanges, Topic::Delivery, Topic::DeadLetter] {
+        let body = std::fs::read(format!("{}/tests/arroyo/{topic}.json", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let subject = topic.subject().replace('.', "%2E").replace('-', "%2D");
+        let post = || async {
+            let head = format!(
+                "POST /subjects/{subject}/versions/ HTTP/1.1\r\ncontent-type: application/json\r\naccept: */*\r\n\
+                 host: {}\r\ncontent-length: {}\r\n\r\n",
+                server.address,
+                body.len()
+            );
+            let answer = exchange(&server, &[head.as_bytes(), &body].concat()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{topic}: {answer}");
+            let (_, answer) = answer.split_once("\r\n\r\n").unwrap();
+            serde_json::from_str::<Value>(answer).unwrap()["id"].as_i64().and_then(|id| u32::try_from(id).ok()).unwrap()
+        };
+        let id = post().await;
+        assert_eq!(post().await, id, "each start of the pipeline");
+        assert!(id >= registry::FIRST_REGISTERED_ID && i32::try_from(id).is_ok(), "Arroyo keeps it signed");
+        // Its sources take /schemas/ids from the root of the host, whatever the endpoint is.
+        let kept = get(&world, &server, &format!("/schemas/ids/{id}")).await.json();
+        assert_eq!(kept["schema"], serde_json::from_slice::<Value>(&body).unwrap()["schema"]);
+        assert_eq!(registry::by_id(id).unwrap().subject, topic.subject(), "decoders know it");
+    }
+}
+
+/// Sends bytes as they are, and reads one answer.
+async fn exchange(server: &Server, request: &[u8]) -> String {
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    String::from_utf8(answer).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
