@@ -9,7 +9,8 @@
 //! - [`revocations`]: who has logged out
 //!
 //! [`embedded`] has the adapters that need nothing but a directory, [`cluster`] those over services that many processes
-//! share; [`schemas`] lets a process know what others have written records with. Not here: what records mean (`schemas`), and tables (`query`).
+//! share; [`schemas`] lets a process know what others have written records with. Not here: what records mean (the crate
+//! `schemas`), and tables (`query`).
 
 pub mod blob;
 pub mod cluster;

@@ -33,7 +33,8 @@ fn schema() -> String {
 async fn processes_that_register_at_the_same_time_agree() {
     let topics = [SchemaTopic::new(process().await), SchemaTopic::new(process().await)];
     let schemas: Vec<String> = (0..5).map(|_| schema()).collect();
-    let asked = schemas.iter().flat_map(|schema| topics.iter().map(move |topic| topic.register(Topic::Screened, schema)));
+    let asked =
+        schemas.iter().flat_map(|schema| topics.iter().map(move |topic| topic.register(Topic::Screened, schema)));
     let ids = futures::future::join_all(asked).await;
     let ids: Vec<u32> = ids.into_iter().map(|registered| registered.unwrap().id).collect();
     for pair in ids.chunks(2) {
