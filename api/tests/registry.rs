@@ -211,6 +211,30 @@ async fn what_cannot_be_read_as_ours_is_refused_with_what_differs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_there_is_a_password_only_who_sends_it_registers_and_everybody_reads() {
+    let world = World::start().await;
+    let topic = Arc::new(SchemaTopic::new(world.storage.log.clone()));
+    let registry = Registry::new(topic).with_password("a long secret");
+    let server = world.serve_api(Options::default(), |api| api.with_registry(registry)).await;
+    let body = written_by_arroyo("Guarded");
+    let versions = format!("{DEAD_LETTER}/versions");
+    for path in [DEAD_LETTER, &versions, &format!("/compatibility{versions}/latest")] {
+        let refused = post(&world, &server, path, &body).await;
+        assert_eq!(error_of(&refused).1, 40101, "{path}");
+        assert_eq!(refused.headers[header::WWW_AUTHENTICATE], "Basic realm=\"schemas\"");
+    }
+    assert_eq!(get(&world, &server, &versions).await.json(), json!([1]));
+    // "arroyo:a long secret"
+    let request = Request::post(&versions)
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::AUTHORIZATION, "Basic YXJyb3lvOmEgbG9uZyBzZWNyZXQ=")
+        .body(Body::from(body.to_string()));
+    let id = id_of(&world.send_to(server.address, request.unwrap()).await);
+    assert_eq!(get(&world, &server, &versions).await.json(), json!([1, id]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_have_confluents_numbers() {
     let world = World::start().await;
     let server = another(&world).await;

@@ -161,7 +161,7 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
     let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone())
         .with_revocations(node.storage.revocations.clone())
-        .with_registry(Registry::new(node.storage.schemas.clone()))
+        .with_registry(registry(node)?)
         .with_status(status::status(node)?);
     let (router, shutdown) = (millrace_api::router(Arc::new(api)), node.edges.clone());
     node.spawn("api", async move {
@@ -169,6 +169,15 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
         Ok(())
     });
     Ok(("http", address))
+}
+
+/// The schema registry, which asks for a password where there is one.
+fn registry(node: &Node) -> anyhow::Result<Registry> {
+    let registry = Registry::new(node.storage.schemas.clone());
+    Ok(match node.config.http.registry_password()? {
+        Some(password) => registry.with_password(password.reveal()),
+        None => registry,
+    })
 }
 
 /// The stage functions over this node's storage.

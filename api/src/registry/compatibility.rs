@@ -16,8 +16,8 @@ pub(super) async fn with_newest(
     Path(subject): Path<String>,
     request: Request,
 ) -> Result<Response, RegistryError> {
-    let reader = registry::newest(topic_of(&subject)?);
-    compare(&registry, reader, request).await
+    let _turn = registry.admit(request.headers())?;
+    compare(registry::newest(topic_of(&subject)?), request).await
 }
 
 pub(super) async fn with_version(
@@ -25,12 +25,11 @@ pub(super) async fn with_version(
     Path((subject, version)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, RegistryError> {
-    let reader = registry.version(topic_of(&subject)?, &version).await?;
-    compare(&registry, reader, request).await
+    let _turn = registry.admit(request.headers())?;
+    compare(registry.version(topic_of(&subject)?, &version).await?, request).await
 }
 
-async fn compare(registry: &Registry, reader: &Registered, request: Request) -> Result<Response, RegistryError> {
-    let _turn = registry.pace.take()?;
+async fn compare(reader: &Registered, request: Request) -> Result<Response, RegistryError> {
     let writer = body::schema(request).await?;
     let differences = resolve::differences(&writer, &reader.schema);
     Ok(answer(&json!({ "is_compatible": differences.is_empty(), "messages": differences })))

@@ -39,6 +39,8 @@ pub(super) enum RegistryError {
     TooLarge(usize),
     #[error("the body did not arrive in time")]
     Timeout,
+    #[error("schemas are taken from those alone who send the registry's password (HTTP Basic, by any name)")]
+    Unauthorized,
     #[error("too many schemas are sent; try again in a second")]
     Busy,
     #[error("schemas are kept for ever, and nothing about them can be changed")]
@@ -57,6 +59,7 @@ impl RegistryError {
     fn code(&self) -> u32 {
         match self {
             Self::BadRequest(_) => 400,
+            Self::Unauthorized => 40101,
             Self::UnknownSubject(_) => 40401,
             Self::UnknownVersion(_) => 40402,
             Self::UnknownSchema => 40403,
@@ -85,8 +88,13 @@ impl IntoResponse for RegistryError {
         let body = json!({ "error_code": self.code(), "message": self.to_string() });
         let content_type = [(header::CONTENT_TYPE, CONTENT_TYPE)];
         let mut response = (self.status(), content_type, body.to_string()).into_response();
-        if matches!(self, Self::Busy) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let more = match self {
+            Self::Busy => Some((header::RETRY_AFTER, "1")),
+            Self::Unauthorized => Some((header::WWW_AUTHENTICATE, "Basic realm=\"schemas\"")),
+            _ => None,
+        };
+        if let Some((name, value)) = more {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }

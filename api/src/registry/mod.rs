@@ -1,13 +1,13 @@
 //! The schema registry, as Confluent's clients and Arroyo know it.
 //!
 //! It has the schemas that Millrace writes with, and takes in those that other writers register for its topics, when
-//! records written with them can be read as ours. Ids are kept for ever. There are no secrets in it, and no login: who
-//! reads the topics reads it, from inside the network.
+//! records written with them can be read as ours. Ids are kept for ever. There are no secrets in it, so it is read without
+//! a login.
 //!
 //! - [`subjects`], [`ids`]: what there is
 //! - [`register`]: schemas that are sent here
 //! - [`compatibility`]: whether one would be taken
-//! - [`body`]: what is sent; [`pace`]: how much of it at a time
+//! - [`body`]: what is sent; [`guard`], [`pace`]: by whom, and how much of it at a time
 //! - [`error`]: errors as Confluent numbers them
 //!
 //! The paths are those of Confluent's registry, both at the root and under `/schemas`: Arroyo takes `/schemas/ids/…` from
@@ -17,6 +17,7 @@
 mod body;
 mod compatibility;
 mod error;
+mod guard;
 mod ids;
 mod pace;
 mod register;
@@ -26,15 +27,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use millrace_schemas::Topic;
 use millrace_schemas::registry::{self, Registered};
 use millrace_storage::schemas::SchemaTopic;
 use serde_json::{Value, json};
+use tokio::sync::SemaphorePermit;
 
 use error::RegistryError;
+use guard::Guard;
 use pace::Pace;
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -45,12 +48,26 @@ const COMPATIBILITY: &str = "FORWARD";
 /// The registry over a log.
 pub struct Registry {
     topic: Arc<SchemaTopic>,
+    guard: Guard,
     pace: Pace,
 }
 
 impl Registry {
     pub fn new(topic: Arc<SchemaTopic>) -> Self {
-        Self { topic, pace: Pace::default() }
+        Self { topic, guard: Guard::default(), pace: Pace::default() }
+    }
+
+    /// Takes schemas from those alone who send this password.
+    #[must_use]
+    pub fn with_password(mut self, password: &str) -> Self {
+        self.guard = Guard::of(password);
+        self
+    }
+
+    /// A turn for a request that sends a schema, until it is dropped.
+    fn admit(&self, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, RegistryError> {
+        self.guard.admit(headers)?;
+        self.pace.take()
     }
 
     /// The schema with an id.

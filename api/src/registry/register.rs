@@ -17,7 +17,7 @@ pub(super) async fn register(
     Path(subject): Path<String>,
     request: Request,
 ) -> Result<Response, RegistryError> {
-    let _turn = registry.pace.take()?;
+    let _turn = registry.admit(request.headers())?;
     let topic = topic_of(&subject)?;
     let schema = body::schema(request).await?;
     let differences = resolve::differences(&schema, &registry::newest(topic).schema);
@@ -46,7 +46,7 @@ pub(super) async fn look_up(
     Path(subject): Path<String>,
     request: Request,
 ) -> Result<Response, RegistryError> {
-    let _turn = registry.pace.take()?;
+    let _turn = registry.admit(request.headers())?;
     let topic = topic_of(&subject)?;
     let schema = body::schema(request).await?;
     if !resolve::differences(&schema, &registry::newest(topic).schema).is_empty() {
