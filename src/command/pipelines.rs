@@ -24,7 +24,7 @@ pub async fn run(config: Config, command: Pipelines) -> anyhow::Result<()> {
         }
         Pipelines::Check => run_check(&config).await,
         Pipelines::Deploy { parallelism, rewind_s } => run_deploy(&config, parallelism, rewind_s).await,
-        Pipelines::Lag => run_lag(config).await,
+        Pipelines::Lag => Box::pin(run_lag(config)).await,
     }
 }
 
