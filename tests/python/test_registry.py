@@ -1,7 +1,7 @@
 """The schema registry, asked by Confluent's own client; and in a cluster, live topics decoded by it and by kcat.
 
-Those of a cluster need MILLRACE_TEST_KAFKA (host:port), MILLRACE_TEST_REGISTRY (http://host:port of an API process),
-MILLRACE_TEST_CONFIG (its millrace.toml), and mail in the topics.
+Those of a cluster are run by `run-cluster`: they need MILLRACE_TEST_KAFKA (host:port), MILLRACE_TEST_REGISTRY
+(http://host:port of an API process), MILLRACE_TEST_CONFIG (its millrace.toml), and mail in the topics.
 """
 
 import json
@@ -122,7 +122,7 @@ def records(topic):
 def test_live_topics_are_decoded(topic):
     decode = AvroDeserializer(SchemaRegistryClient({"url": os.environ["MILLRACE_TEST_REGISTRY"]}))
     context = SerializationContext(topic, MessageField.VALUE)
-    assert [decode(record.value(), context) for record in records(topic)]
+    assert eventually(lambda: [decode(record.value(), context) for record in records(topic)], 60)
 
 
 @cluster
@@ -132,8 +132,9 @@ def test_mail_that_another_writer_appends_lands():
     registry = SchemaRegistryClient({"url": os.environ["MILLRACE_TEST_REGISTRY"]})
     context = SerializationContext(topic, MessageField.VALUE)
     decode = AvroDeserializer(registry)
-    changes = ((record.key(), decode(record.value(), context)) for record in records(topic))
-    key, change = next((key, change) for key, change in changes if change["kind"] == "delivered")
+    changes = lambda: [(record.key(), decode(record.value(), context)) for record in records(topic)]
+    delivered = lambda: [(key, change) for key, change in changes() if change["kind"] == "delivered"]
+    key, change = eventually(delivered, 60)[0]
     change["email_id"] = change["message_id"] = f"test{uuid.uuid4().hex}"
     schema = json.loads((ARROYO / f"{topic}.json").read_text())["schema"]
     value = AvroSerializer(registry, schema)(change, context)
@@ -157,6 +158,7 @@ def kcat_knows_avro():
 def test_kcat_decodes_live_topics(topic):
     command = ["kcat", "-b", os.environ["MILLRACE_TEST_KAFKA"], "-r", os.environ["MILLRACE_TEST_REGISTRY"],
                "-s", "value=avro", "-C", "-e", "-q", "-t", topic]
+    assert eventually(lambda: next(records(topic), None), 60)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
