@@ -5,6 +5,7 @@
 //! and numbers that nothing could work with ([`ranges`]) are refused.
 
 pub mod cluster;
+mod http;
 mod keys;
 mod ranges;
 
@@ -137,10 +138,19 @@ pub struct Http {
     #[config(env = "MILLRACE_HTTP_BASE_URL")]
     pub base_url: Option<String>,
 
-    /// File with 32 bytes that seal the ids of uploads: the same for all processes that serve the API. Without it one is
-    /// made in the data directory.
+    /// File with 32 bytes that seal bearer tokens and the ids of uploads: the same for all processes that serve the API.
+    /// Without it one is made in the data directory.
     #[config(env = "MILLRACE_HTTP_UPLOAD_KEY_FILE")]
     pub upload_key_file: Option<PathBuf>,
+
+    /// Who registers a schema must send this password, of 16 characters or more, as Confluent's clients and Arroyo do.
+    /// Without it, whoever reaches this address may. Better in a file or the variable.
+    #[config(env = "MILLRACE_HTTP_REGISTRY_PASSWORD")]
+    pub registry_password: Option<cluster::Hidden>,
+
+    /// File that holds the password.
+    #[config(env = "MILLRACE_HTTP_REGISTRY_PASSWORD_FILE")]
+    pub registry_password_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, confique::Config)]

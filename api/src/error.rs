@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millrace_query::mail::{ChangeError, MailError, Rejected};
 use millrace_storage::BlobError;
+use millrace_storage::revocations::RevocationError;
 use serde_json::{Map, Value, json};
 
 /// When to try again what was refused because too much is under way.
@@ -208,6 +209,13 @@ impl From<MailError> for HttpError {
     fn from(error: MailError) -> Self {
         tracing::warn!(%error, "mail cannot be read");
         Self::Unavailable
+    }
+}
+
+impl From<RevocationError> for HttpError {
+    fn from(error: RevocationError) -> Self {
+        tracing::warn!(%error, "sessions cannot be opened, told or ended");
+        Self::Busy("sessions cannot be looked up now; try again later")
     }
 }
 

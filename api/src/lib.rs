@@ -8,6 +8,7 @@
 //! - [`mime`]: the structure of stored messages, for the properties that need the body
 //! - [`download`], [`upload`], [`push`], [`snippet`]
 //! - [`status`]: alive, ready, metrics
+//! - [`registry`]: the schema registry
 //! - [`error`]: the one place where errors become HTTP and JMAP errors
 //!
 //! Not here: what an account holds (`query`), who has an account (`directory`), where bodies are (`storage`).
@@ -20,6 +21,7 @@ mod media_type;
 pub mod mime;
 mod options;
 mod push;
+pub mod registry;
 mod routes;
 mod serve;
 mod slots;
@@ -32,11 +34,15 @@ use std::sync::Arc;
 
 use millrace_directory::Directory;
 use millrace_query::mail::Mailboxes;
-use millrace_storage::BlobStore;
+use millrace_storage::embedded::EmbeddedRevocations;
+use millrace_storage::{BlobStore, Revocations};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use auth::sessions::Sessions;
+
 pub use options::Options;
+pub use registry::Registry;
 pub use routes::router;
 pub use serve::{ServeOptions, serve};
 pub use status::Status;
@@ -48,7 +54,7 @@ pub struct Api {
     pub blobs: Arc<dyn BlobStore>,
     pub directory: Arc<Directory>,
     pub options: Options,
-    pub sessions: auth::sessions::Sessions,
+    pub sessions: Sessions,
     throttle: auth::throttle::Throttle,
     request_slots: slots::Slots,
     push_slots: slots::Slots,
@@ -56,6 +62,7 @@ pub struct Api {
     /// A permit for each byte that uploads under way may hold.
     upload_memory: Arc<Semaphore>,
     status: Arc<Status>,
+    registry: Option<Arc<Registry>>,
     /// Push connections end when it is cancelled.
     shutdown: CancellationToken,
 }
@@ -73,13 +80,14 @@ impl Api {
             mailboxes,
             blobs,
             directory,
-            sessions: auth::sessions::Sessions::default(),
+            sessions: Sessions::new(&options.upload_key, Arc::new(EmbeddedRevocations::default())),
             throttle: auth::throttle::Throttle::new(options.max_login_failures),
             request_slots: slots::Slots::default(),
             push_slots: slots::Slots::default(),
             upload_slots: slots::Slots::default(),
             upload_memory: Arc::new(Semaphore::new(options.max_upload_memory.max(options.max_size_upload))),
             status: Arc::default(),
+            registry: None,
             options,
             shutdown,
         }
@@ -89,6 +97,21 @@ impl Api {
     #[must_use]
     pub fn with_status(mut self, status: Arc<Status>) -> Self {
         self.status = status;
+        self
+    }
+
+    /// Shares ended sessions with other processes. Without it, and after a restart, a session holds in none but the process
+    /// that opened it.
+    #[must_use]
+    pub fn with_revocations(mut self, revocations: Arc<dyn Revocations>) -> Self {
+        self.sessions = Sessions::new(&self.options.upload_key, revocations);
+        self
+    }
+
+    /// Serves the schema registry as well.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(Arc::new(registry));
         self
     }
 }

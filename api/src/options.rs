@@ -16,8 +16,9 @@ pub struct Options {
     /// Bytes that the uploads of all accounts may hold in memory until they are stored; never less than one of the
     /// largest takes.
     pub max_upload_memory: usize,
-    /// Makes the blob ids of uploads. Give the same one to every process and keep it: under another one, the uploads
-    /// that nothing refers to yet are lost. The default is a random key, so that they are lost to a restart.
+    /// Makes the blob ids of uploads, and seals bearer tokens. Give the same one to every process and keep it: under another
+    /// one, the uploads that nothing refers to yet are lost, and everybody has to log in again. The default is a random key,
+    /// so that both happens at a restart.
     pub upload_key: UploadKey,
     pub max_concurrent_requests: usize,
     pub max_calls_in_request: usize,

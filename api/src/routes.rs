@@ -21,11 +21,13 @@ use crate::error::{HttpError, RequestError};
 use crate::jmap::{dispatch, request, session};
 use crate::push::event_source::event_source;
 use crate::push::websocket::websocket;
+use crate::registry;
 use crate::status;
 use crate::upload::upload;
 
 /// All of the API, to be served by [`crate::serve`].
 pub fn router(api: Arc<Api>) -> Router {
+    let registry = api.registry.clone().map(registry::router).unwrap_or_default();
     Router::new()
         .route("/", get(index))
         .route("/.well-known/jmap", get(session_object))
@@ -39,6 +41,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/jmap/ws", get(websocket))
         .route("/auth/token", post(token::open).delete(token::close))
         .merge(status::router(api.status.clone()).with_state(()))
+        .merge(registry.with_state(()))
         .fallback(|| async { HttpError::NotFound })
         .layer(middleware::from_fn(secure))
         .with_state(api)

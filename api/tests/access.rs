@@ -4,16 +4,19 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millrace_api::Options;
+use millrace_api::{Options, UploadKey};
 use millrace_directory::password;
 use millrace_schemas::{DirectoryEntry, Topic, encode};
+use millrace_storage::embedded::EmbeddedRevocations;
 use millrace_storage::{Log, NewRecord};
 use serde_json::json;
-use support::{World, mail};
+use support::{Server, World, mail};
 
 const AT_US: i64 = 1_795_168_800_000_000;
 
@@ -132,6 +135,45 @@ async fn a_token_ends_with_the_password_that_opened_it() {
     }
     write_account(&world, None, 5_000_000).await;
     assert_eq!(with(&world, "GET", "/jmap/session", &world.basic("alice")).await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Asks one of several servers for the session.
+async fn session_at(world: &World, server: &Server, authorization: &str) -> StatusCode {
+    let request = Request::get("/jmap/session").header(header::HOST, "localhost");
+    let request = request.header(header::AUTHORIZATION, authorization).body(Body::empty()).unwrap();
+    world.send_to(server.address, request).await.status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_holds_at_every_process_and_ends_at_every_one() {
+    let world = World::start().await;
+    let shared: Arc<EmbeddedRevocations> = Arc::default();
+    let process = |key: u8| {
+        let options = Options { upload_key: UploadKey::from([key; 32]), ..Options::default() };
+        world.serve_api(options, |api| api.with_revocations(shared.clone()))
+    };
+    let (one, other, foreign) = (process(7).await, process(7).await, process(8).await);
+    let at = |server: &Server, method: &str, authorization: &str| {
+        let request = Request::builder().method(method).uri("/auth/token").header(header::HOST, "localhost");
+        world.send_to(server.address, request.header(header::AUTHORIZATION, authorization).body(Body::empty()).unwrap())
+    };
+    let open = async || {
+        let opened = at(&one, "POST", &world.basic("alice")).await;
+        format!("Bearer {}", opened.json()["access_token"].as_str().unwrap())
+    };
+    let (first, second) = (open().await, open().await);
+    for token in [&first, &second] {
+        assert_eq!(session_at(&world, &one, token).await, StatusCode::OK);
+        assert_eq!(session_at(&world, &other, token).await, StatusCode::OK);
+        assert_eq!(session_at(&world, &foreign, token).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(at(&foreign, "DELETE", &first).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(at(&other, "DELETE", &first).await.status, StatusCode::NO_CONTENT);
+    for server in [&one, &other] {
+        assert_eq!(session_at(&world, server, &first).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(session_at(&world, server, &second).await, StatusCode::OK);
+    }
+    assert_eq!(at(&one, "DELETE", &first).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

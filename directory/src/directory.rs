@@ -88,6 +88,14 @@ impl Directory {
         self.catch_up().await
     }
 
+    /// Applies what other processes have written until now.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Log`] when the log cannot be read.
+    pub async fn refresh(&self) -> Result<(), DirectoryError> {
+        Ok(self.catch_up().await?)
+    }
+
     async fn catch_up(&self) -> Result<(), LogError> {
         let mut next = self.next.lock().await;
         for (partition, next) in next.iter_mut().enumerate() {

@@ -33,6 +33,7 @@ fn options() -> DeployOptions {
     let connection = Connection {
         brokers: variable("MILLRACE_TEST_KAFKA"),
         schema_registry: variable("MILLRACE_ARROYO_SCHEMA_REGISTRY_URL"),
+        has_registry_password: std::env::var_os("MILLRACE_HTTP_REGISTRY_PASSWORD").is_some(),
         is_tls: false,
         ca_file: None,
         sasl: None,

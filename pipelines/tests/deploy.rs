@@ -87,6 +87,7 @@ impl Bench {
         let connection = Connection {
             brokers: "127.0.0.1:9092".to_owned(),
             schema_registry: "http://127.0.0.1:8080/schemas".to_owned(),
+            has_registry_password: false,
             is_tls: false,
             ca_file: None,
             sasl: None,

@@ -16,7 +16,7 @@ pub enum CodecError {
     /// The bytes do not begin with a zero byte and a schema id: they were not written by a Confluent producer.
     #[error("the record has no Confluent framing ({0} bytes)")]
     Unframed(usize),
-    /// The schema id was never registered here.
+    /// The schema id was never registered, or this process has not learnt of it.
     #[error("schema id {0} is not in the registry")]
     UnknownSchema(u32),
     /// The schema is known but belongs to another topic.

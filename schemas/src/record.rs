@@ -142,6 +142,17 @@ pub struct DirectoryEntry {
     pub targets: Vec<String>,
 }
 
+/// A writer schema that somebody registered; [`crate::Registrations`] says which of them hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SchemaEntry {
+    pub entry_id: String,
+    pub id: i64,
+    pub subject: String,
+    /// In Avro's parsing canonical form.
+    pub schema: String,
+    pub registered_at_us: i64,
+}
+
 macro_rules! avro_record {
     ($($record:ty => $topic:ident by $key:ident;)*) => {
         $(impl AvroRecord for $record {
@@ -160,12 +171,6 @@ avro_record! {
     MailboxChange => MailboxChanges by account_id;
     Delivery => Delivery by message_id;
     DeadLetter => DeadLetter by stage;
-}
-
-impl AvroRecord for DirectoryEntry {
-    const TOPIC: Topic = Topic::Directory;
-
-    fn key(&self) -> &str {
-        &self.name
-    }
+    DirectoryEntry => Directory by name;
+    SchemaEntry => Schemas by entry_id;
 }

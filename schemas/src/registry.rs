@@ -1,15 +1,21 @@
 //! Every schema version ever used and the registry id that it keeps for ever.
 //!
-//! `registry.json` lists them; a line there is only ever added. The newest version of a subject is what we
-//! write, and what older records are resolved to when they are read.
+//! `registry.json` lists ours; a line there is only ever added. The newest version of a subject is what we
+//! write, and what older records are resolved to when they are read. Beside them stand the writer schemas that others
+//! have registered, as far as this process has learnt of them ([`learn`]).
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use apache_avro::Schema;
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::Topic;
+use crate::resolve::{InvalidSchema, parse};
+use crate::{SchemaEntry, Topic};
+
+/// Ids below are ours, for the lines of `registry.json`; what others register gets one from here on.
+pub const FIRST_REGISTERED_ID: u32 = 1 << 16;
 
 /// One line of `registry.json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,9 +31,13 @@ pub struct Registration {
 pub struct Registered {
     pub id: u32,
     pub subject: String,
+    /// In its subject. One that others registered has its id for a version, so that it is in the way of none of ours.
     pub version: u32,
     pub text: &'static str,
     pub schema: Schema,
+    /// The text with our record's name, for readers that hold names against one another.
+    #[cfg_attr(not(feature = "arrow"), expect(dead_code))]
+    pub(crate) named_text: &'static str,
 }
 
 macro_rules! schema_files {
@@ -42,6 +52,7 @@ const FILES: &[(&str, &str)] = schema_files![
     "avro/mail.delivery/v1.avsc",
     "avro/mail.dead-letter/v1.avsc",
     "avro/directory/v1.avsc",
+    "avro/schemas/v1.avsc",
 ];
 
 static REGISTRY: LazyLock<HashMap<u32, Registered>> = LazyLock::new(|| {
@@ -57,12 +68,71 @@ fn register(line: Registration) -> Registered {
         .map(|(_, text)| *text)
         .expect("every file of registry.json is compiled in: a test holds the two lists together");
     let schema = Schema::parse_str(text).expect("our schemas parse: a test reads them all");
-    Registered { id: line.id, subject: line.subject, version: line.version, text, schema }
+    Registered { id: line.id, subject: line.subject, version: line.version, text, schema, named_text: text }
 }
 
-/// The schema with this id, or `None` when it was never registered.
+/// What others have registered. Whoever decodes a record has no log to look into, so it is kept for the whole process.
+static LEARNT: LazyLock<RwLock<HashMap<u32, &'static Registered>>> = LazyLock::new(RwLock::default);
+
+/// The schema with this id, or `None` when it was never registered, or this process has yet to learn of it.
 pub fn by_id(id: u32) -> Option<&'static Registered> {
-    REGISTRY.get(&id)
+    if id < FIRST_REGISTERED_ID {
+        return REGISTRY.get(&id);
+    }
+    LEARNT.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+}
+
+/// Why the schema of an entry cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    #[error("{0} is none of our topics' subjects")]
+    Subject(String),
+    #[error("{0} is no id that others may have")]
+    Id(i64),
+    #[error(transparent)]
+    Schema(#[from] InvalidSchema),
+}
+
+/// Lets every decoder of this process know the schema of an entry that holds ([`crate::Registrations`]). It is kept as
+/// long as the process, since its id is kept for ever; there are few.
+///
+/// # Errors
+/// [`LearnError`] for what a newer version of this program must have accepted.
+pub fn learn(entry: &SchemaEntry) -> Result<&'static Registered, LearnError> {
+    let topic = Topic::of_subject(&entry.subject).ok_or_else(|| LearnError::Subject(entry.subject.clone()))?;
+    let id = registrable(entry.id).ok_or(LearnError::Id(entry.id))?;
+    if let Some(known) = by_id(id)
+        && known.subject == entry.subject
+        && known.text == entry.schema
+    {
+        return Ok(known);
+    }
+    let schema = parse(&entry.schema)?;
+    let registered: &Registered = Box::leak(Box::new(Registered {
+        id,
+        subject: entry.subject.clone(),
+        version: id,
+        text: entry.schema.clone().leak(),
+        schema,
+        named_text: named(&entry.schema, topic).leak(),
+    }));
+    LEARNT.write().unwrap_or_else(PoisonError::into_inner).insert(id, registered);
+    Ok(registered)
+}
+
+/// An id that others may have. Java's clients keep ids in a signed integer.
+pub(crate) fn registrable(id: i64) -> Option<u32> {
+    u32::try_from(id).ok().filter(|id| (FIRST_REGISTERED_ID..=i32::MAX as u32).contains(id))
+}
+
+/// `text`, of a record, under the name of the topic's own record.
+fn named(text: &str, topic: Topic) -> String {
+    let Schema::Record(ours) = &newest(topic).schema else { return text.to_owned() };
+    let Ok(Value::Object(mut record)) = serde_json::from_str(text) else { return text.to_owned() };
+    record.insert("name".to_owned(), ours.name.fullname(None).into());
+    record.remove("namespace");
+    record.remove("aliases");
+    Value::Object(record).to_string()
 }
 
 /// The newest schema of a topic: what we write.
@@ -103,6 +173,7 @@ mod tests {
         let compiled: HashSet<_> = FILES.iter().map(|(file, _)| *file).collect();
         assert_eq!(listed, compiled);
         assert_eq!(lines.iter().map(|line| line.id).collect::<HashSet<_>>().len(), lines.len());
+        assert!(lines.iter().all(|line| line.id < FIRST_REGISTERED_ID));
     }
 
     #[test]

@@ -12,16 +12,18 @@ pub enum Topic {
     Delivery,
     DeadLetter,
     Directory,
+    Schemas,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 6] = [
+    pub const ALL: [Topic; 7] = [
         Topic::Reception,
         Topic::Screened,
         Topic::MailboxChanges,
         Topic::Delivery,
         Topic::DeadLetter,
         Topic::Directory,
+        Topic::Schemas,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Topic {
             Topic::Delivery => "mail.delivery",
             Topic::DeadLetter => "mail.dead-letter",
             Topic::Directory => "directory",
+            Topic::Schemas => "schemas",
         }
     }
 
@@ -42,17 +45,23 @@ impl Topic {
             Topic::MailboxChanges => "account_id",
             Topic::DeadLetter => "stage",
             Topic::Directory => "name",
+            Topic::Schemas => "entry_id",
         }
     }
 
-    /// Whether only the newest record of a key is kept.
+    /// Whether only the newest record of a key is kept, and that for ever. Such a topic has one partition.
     pub const fn is_compacted(self) -> bool {
-        matches!(self, Topic::Directory)
+        matches!(self, Topic::Directory | Topic::Schemas)
     }
 
     /// The registry's subject for the values of this topic.
     pub fn subject(self) -> String {
         format!("{}-value", self.name())
+    }
+
+    /// The topic whose values have this subject.
+    pub fn of_subject(subject: &str) -> Option<Self> {
+        subject.strip_suffix("-value")?.parse().ok()
     }
 }
 
@@ -64,7 +73,7 @@ impl fmt::Display for Topic {
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "no topic is named '{0}'; the topics are mail.reception, mail.screened, mailbox.changes, mail.delivery, mail.dead-letter and directory"
+    "no topic is named '{0}'; the topics are mail.reception, mail.screened, mailbox.changes, mail.delivery, mail.dead-letter, directory and schemas"
 )]
 pub struct UnknownTopic(pub String);
 
@@ -93,6 +102,7 @@ mod tests {
     fn names_parse_back() {
         for topic in Topic::ALL {
             assert_eq!(topic.name().parse(), Ok(topic));
+            assert_eq!(Topic::of_subject(&topic.subject()), Some(topic));
         }
         assert!("mail.nothing".parse::<Topic>().is_err());
     }

@@ -24,7 +24,7 @@ pub async fn run(config: Config, command: Pipelines) -> anyhow::Result<()> {
         }
         Pipelines::Check => run_check(&config).await,
         Pipelines::Deploy { parallelism, rewind_s } => run_deploy(&config, parallelism, rewind_s).await,
-        Pipelines::Lag => run_lag(config).await,
+        Pipelines::Lag => Box::pin(run_lag(config)).await,
     }
 }
 
@@ -90,6 +90,7 @@ fn options(config: &Config) -> anyhow::Result<DeployOptions> {
     let connection = Connection {
         brokers: needed(kafka.brokers.as_deref(), "kafka.brokers")?.to_owned(),
         schema_registry: registry.to_owned(),
+        has_registry_password: config.http.has_registry_password(),
         is_tls: kafka.tls,
         ca_file: kafka.ca_file.clone(),
         sasl: sasl.map(|(mechanism, username)| Sasl { mechanism, username }),

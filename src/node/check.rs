@@ -24,6 +24,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![
         Finding { what: "data_dir", outcome: data_dir(config) },
         Finding { what: "smtp", outcome: role::certificate(config).map(|_| vec!["certificate".to_owned()]) },
+        Finding { what: "http", outcome: http(config) },
     ];
     if config.storage == StorageKind::Cluster {
         findings.push(Finding { what: "kafka", outcome: patiently(kafka(config)).await });
@@ -46,6 +47,18 @@ fn data_dir(config: &Config) -> anyhow::Result<Vec<String>> {
     let tried = fs::write(&file, b"check").and_then(|()| fs::remove_file(&file));
     tried.with_context(|| format!("{} cannot be written", dir.display()))?;
     Ok(vec![format!("{} can be written", dir.display())])
+}
+
+fn http(config: &Config) -> anyhow::Result<Vec<String>> {
+    role::upload_key(config)?;
+    let is_shared = config.storage == StorageKind::Embedded || config.http.upload_key_file.is_some();
+    let key =
+        if is_shared { "key" } else { "key of this process alone: no other takes its tokens (http.upload_key_file)" };
+    let registers = match config.http.registry_password()? {
+        Some(_) => "schemas are registered by password",
+        None => "whoever reaches it registers schemas (http.registry_password)",
+    };
+    Ok(vec![key.to_owned(), registers.to_owned()])
 }
 
 async fn kafka(config: &Config) -> anyhow::Result<Vec<String>> {

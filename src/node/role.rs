@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use millrace_api::{Api, Options, ServeOptions, UploadKey};
+use millrace_api::{Api, Options, Registry, ServeOptions, UploadKey};
 use millrace_query::mail::search::Indexer;
 use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
 use millrace_query::tables::{Table, Tables};
@@ -154,12 +154,12 @@ pub fn indexer(storage: &Storage, tables: &Arc<Tables>, search: &Arc<Search>, ba
 async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
     let http = &node.config.http;
     let (listener, address) = listen("http", http.listen).await?;
-    let key_file = http.upload_key_file.clone().unwrap_or_else(|| node.config.data_dir.join("keys/upload.key"));
-    let upload_key = UploadKey::from(secret::load_or_make(&key_file)?);
     let public_url = http.base_url.clone().unwrap_or_default();
-    let options = Options { public_url, upload_key, ..Options::default() };
+    let options = Options { public_url, upload_key: upload_key(&node.config)?, ..Options::default() };
     let (mailboxes, blobs) = (node.mailboxes.clone(), node.storage.blobs.clone());
     let api = Api::new(mailboxes, blobs, node.directory.clone(), options, node.edges.clone())
+        .with_revocations(node.storage.revocations.clone())
+        .with_registry(registry(node)?)
         .with_status(status::status(node)?);
     let (router, shutdown) = (millrace_api::router(Arc::new(api)), node.edges.clone());
     node.spawn("api", async move {
@@ -167,6 +167,21 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
         Ok(())
     });
     Ok(("http", address))
+}
+
+/// What seals bearer tokens and the ids of uploads.
+pub fn upload_key(config: &Config) -> anyhow::Result<UploadKey> {
+    let file = config.http.upload_key_file.clone().unwrap_or_else(|| config.data_dir.join("keys/upload.key"));
+    Ok(secret::load_or_make(&file)?.into())
+}
+
+/// The schema registry, which asks for a password where there is one.
+fn registry(node: &Node) -> anyhow::Result<Registry> {
+    let registry = Registry::new(node.storage.schemas.clone());
+    Ok(match node.config.http.registry_password()? {
+        Some(password) => registry.with_password(password.reveal()),
+        None => registry,
+    })
 }
 
 /// The stage functions over this node's storage.

@@ -18,8 +18,8 @@ pub fn load_or_make(file: &Path) -> anyhow::Result<[u8; BYTES]> {
         Ok(bytes) => bytes.try_into().map_err(|bytes: Vec<u8>| {
             let (name, found) = (file.display(), bytes.len());
             anyhow::anyhow!(
-                "{name} holds {found} bytes and should hold {BYTES}; remove it to have it made again (ids of uploads \
-                 given out before are void then)"
+                "{name} holds {found} bytes and should hold {BYTES}; remove it to have it made again (sessions and \
+                 ids of uploads given out before are void then)"
             )
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => make(file),

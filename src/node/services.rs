@@ -10,7 +10,7 @@ use millrace_schemas::Topic;
 use millrace_storage::Storage;
 use millrace_storage::cluster::{
     KafkaLog, KafkaOptions, Redis, RedisFirstSeen, RedisFirstSeenOptions, RedisHot, RedisHotOptions, RedisOptions,
-    S3Options, S3PackOptions, S3Packs, SaslOptions, object_store,
+    RedisRevocations, S3Options, S3PackOptions, S3Packs, SaslOptions, object_store,
 };
 use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
 
@@ -48,9 +48,11 @@ async fn cluster(config: &Config) -> anyhow::Result<Services> {
     let log = KafkaLog::open(kafka_options(config)?).await.context("kafka.brokers")?;
     let blobs = S3Packs::open(store.clone(), &s3, S3PackOptions::default()).await?;
     let hot = RedisHot::open(redis.clone(), RedisHotOptions::default()).await?;
+    let revocations = RedisRevocations::new(redis.clone());
     let first_seen =
         RedisFirstSeen::new(redis, &RedisFirstSeenOptions { window: first_seen_window(config), ..Default::default() });
-    let storage = Storage::shared(Arc::new(log), Arc::new(blobs), Arc::new(hot), Arc::new(first_seen));
+    let storage = Storage::shared(Arc::new(log), Arc::new(blobs), Arc::new(hot), Arc::new(first_seen))
+        .with_revocations(Arc::new(revocations));
     let partitions = storage.log.partitions(Topic::MailboxChanges);
     let (dir, prefix) = (config.data_dir.join("search"), within(&s3, "search"));
     let search = Search::open_shared(&dir, store.clone(), &prefix, partitions, SharedOptions::default()).await?;

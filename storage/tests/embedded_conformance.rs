@@ -7,10 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millrace_storage::conformance::{self, Place};
 use millrace_storage::embedded::{
-    EmbeddedFirstSeen, EmbeddedHot, EmbeddedLog, EmbeddedPacks, FirstSeenOptions, HotOptions, LogOptions, PackOptions,
+    EmbeddedFirstSeen, EmbeddedHot, EmbeddedLog, EmbeddedPacks, EmbeddedRevocations, FirstSeenOptions, HotOptions,
+    LogOptions, PackOptions,
 };
 use millrace_storage::first_seen::FirstSeenError;
-use millrace_storage::{BlobStore, Claim, FirstSeen, HotStore, Log};
+use millrace_storage::schemas::{SchemaAwareLog, SchemaTopic};
+use millrace_storage::{BlobStore, Claim, FirstSeen, HotStore, Log, Revocations};
 
 struct Dir(tempfile::TempDir);
 
@@ -71,9 +73,37 @@ impl Place<dyn FirstSeen> for Dir {
     }
 }
 
+#[async_trait]
+impl Place<dyn Revocations> for Dir {
+    async fn open(&self) -> Arc<dyn Revocations> {
+        Arc::new(EmbeddedRevocations::default())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_conform() {
+    conformance::revocations::all(&Dir::new()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_conforms() {
     conformance::log::all(&Dir::new()).await;
+}
+
+/// A log as a node uses it: records come with their schemas known.
+struct Aware(Dir);
+
+#[async_trait]
+impl Place<dyn Log> for Aware {
+    async fn open(&self) -> Arc<dyn Log> {
+        let log: Arc<dyn Log> = Place::<dyn Log>::open(&self.0).await;
+        Arc::new(SchemaAwareLog::new(log.clone(), Arc::new(SchemaTopic::new(log))))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_node_conforms() {
+    conformance::log::all(&Aware(Dir::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use millrace_storage::cluster::{
-    Redis, RedisFirstSeen, RedisFirstSeenOptions, RedisHot, RedisHotOptions, RedisOptions,
+    Redis, RedisFirstSeen, RedisFirstSeenOptions, RedisHot, RedisHotOptions, RedisOptions, RedisRevocations,
 };
 use millrace_storage::conformance::{self, Place};
-use millrace_storage::{FirstSeen, HotStore};
+use millrace_storage::{FirstSeen, HotStore, Revocations};
 use support::redis_server::RedisCluster;
 use support::{service, unique};
 
@@ -43,6 +43,19 @@ impl Place<dyn FirstSeen> for OnRedis {
     }
 }
 
+#[async_trait]
+impl Place<dyn Revocations> for OnRedis {
+    async fn open(&self) -> Arc<dyn Revocations> {
+        Arc::new(RedisRevocations::new(self.connect().await))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Redis: compose/native/test"]
+async fn revocations_conform() {
+    conformance::revocations::all(&OnRedis::new(service("MILLRACE_TEST_REDIS"))).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Redis: compose/native/test"]
 async fn the_hot_store_conforms() {
@@ -57,9 +70,10 @@ async fn first_seen_conforms() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server and redis-cli on PATH: compose/native/test"]
-async fn both_conform_on_a_cluster() {
+async fn all_conform_on_a_cluster() {
     let cluster = RedisCluster::start();
     let place = OnRedis::new(cluster.url());
     conformance::hot::all(&place).await;
     conformance::first_seen::all(&place).await;
+    conformance::revocations::all(&place).await;
 }

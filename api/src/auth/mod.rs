@@ -6,13 +6,13 @@ pub mod token;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, header, request::Parts};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millrace_directory::Account;
+use millrace_directory::{Account, DirectoryError};
 
 use crate::Api;
 use crate::error::HttpError;
@@ -40,19 +40,36 @@ impl FromRequestParts<Arc<Api>> for Identity {
         let source = source_of(parts);
         match credentials(&parts.headers).ok_or(HttpError::Unauthorized)? {
             Credentials::Basic { address, password } => log_in(api, &address, &password, source).await.map(Self),
-            Credentials::Bearer(token) => of_token(api, &token).map(Self).ok_or(HttpError::Unauthorized),
+            Credentials::Bearer(token) => of_token(api, &token).await.map(Self),
         }
     }
 }
 
 /// The account of a token, which ends with the credential that it was opened with.
-fn of_token(api: &Api, token: &str) -> Option<Arc<Account>> {
-    let session = api.sessions.find(token, Instant::now())?;
-    let account = api.directory.account(&session.account_id).filter(|account| session.is_of(account));
-    if account.is_none() {
-        api.sessions.close(token);
+async fn of_token(api: &Api, token: &str) -> Result<Arc<Account>, HttpError> {
+    let now = SystemTime::now();
+    let session = api.sessions.read(token, now).ok_or(HttpError::Unauthorized)?;
+    if !api.sessions.holds(&session).await? {
+        return Err(HttpError::Unauthorized);
     }
-    account
+    let current = || api.directory.account(session.account_id());
+    let is_of = |account: &Arc<Account>| api.sessions.is_of(&session, account);
+    if let Some(account) = current().filter(is_of) {
+        return Ok(account);
+    }
+    // It may be newer than what this process knows: opened elsewhere, by an account or a password of a moment ago.
+    api.directory.refresh().await.map_err(unknown_account)?;
+    if let Some(account) = current().filter(is_of) {
+        return Ok(account);
+    }
+    // For good, even if the old credential comes back.
+    api.sessions.end(&session, api.options.token_lifetime, now).await?;
+    Err(HttpError::Unauthorized)
+}
+
+fn unknown_account(error: DirectoryError) -> HttpError {
+    tracing::warn!(%error, "accounts cannot be looked up");
+    HttpError::Busy("accounts cannot be looked up now; try again later")
 }
 
 /// Whether a connection that was opened as `account` may go on: the account is still there, under the same credential.

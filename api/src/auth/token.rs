@@ -1,7 +1,8 @@
-//! `POST /auth/token` gives a bearer token for address and password; `DELETE /auth/token` ends the one it is sent with.
+//! `POST /auth/token` gives a bearer token for address and password; `DELETE /auth/token` ends the one it is sent with, in
+//! all processes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
@@ -21,7 +22,7 @@ pub(crate) async fn open(State(api): State<Arc<Api>>, request: Request) -> Resul
     }
     let Identity(account) = Identity::from_request_parts(&mut parts, &api).await?;
     let lifetime = api.options.token_lifetime;
-    let token = api.sessions.open(&account, lifetime, Instant::now());
+    let token = api.sessions.open(&account, lifetime, SystemTime::now()).await?;
     let body = json!({
         "access_token": token,
         "token_type": "Bearer",
@@ -32,8 +33,12 @@ pub(crate) async fn open(State(api): State<Arc<Api>>, request: Request) -> Resul
 }
 
 pub(crate) async fn close(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<StatusCode, HttpError> {
-    match credentials(&headers) {
-        Some(Credentials::Bearer(token)) if api.sessions.close(&token) => Ok(StatusCode::NO_CONTENT),
-        _ => Err(HttpError::Unauthorized),
+    let Some(Credentials::Bearer(token)) = credentials(&headers) else { return Err(HttpError::Unauthorized) };
+    let now = SystemTime::now();
+    let session = api.sessions.read(&token, now).ok_or(HttpError::Unauthorized)?;
+    if !api.sessions.holds(&session).await? {
+        return Err(HttpError::Unauthorized);
     }
+    api.sessions.end(&session, api.options.token_lifetime, now).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

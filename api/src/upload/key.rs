@@ -48,6 +48,11 @@ impl UploadKey {
         Some(Upload { body, size_bytes: u64::from_be_bytes(*size) })
     }
 
+    /// A key for another purpose, which `label` names: from the one nothing follows about the other.
+    pub(crate) fn derive(&self, label: &str) -> [u8; 32] {
+        blake3::derive_key(label, &self.0)
+    }
+
     fn mac(&self, account_id: &str, facts: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&(account_id.len() as u64).to_be_bytes()).update(account_id.as_bytes()).update(facts);

@@ -121,13 +121,17 @@ fn options(pipeline: &str, table: &Table, connection: &Connection) -> Vec<(&'sta
     options.push(("format", "avro".to_owned()));
     options.push(("avro.confluent_schema_registry", "true".to_owned()));
     options.push(("schema_registry.endpoint", connection.schema_registry.clone()));
+    if connection.has_registry_password {
+        options.push(("schema_registry.api_key", "arroyo".to_owned()));
+        options.push(("schema_registry.api_secret", variable(Connection::REGISTRY_PASSWORD_VARIABLE)));
+    }
     if let Some(sasl) = &connection.sasl {
         let protocol = if connection.is_tls { "SASL_SSL" } else { "SASL_PLAINTEXT" };
         options.push(("auth.type", "sasl".to_owned()));
         options.push(("auth.mechanism", sasl.mechanism.clone()));
         options.push(("auth.protocol", protocol.to_owned()));
         options.push(("auth.username", sasl.username.clone()));
-        options.push(("auth.password", format!("{{{{ {} }}}}", Sasl::PASSWORD_VARIABLE)));
+        options.push(("auth.password", variable(Sasl::PASSWORD_VARIABLE)));
     } else if connection.is_tls {
         client.push("security.protocol=ssl".to_owned());
     }
@@ -136,6 +140,11 @@ fn options(pipeline: &str, table: &Table, connection: &Connection) -> Vec<(&'sta
     }
     options.push(("client_configs", client.join(",")));
     options
+}
+
+/// What Arroyo puts a variable of its own in place of.
+fn variable(name: &str) -> String {
+    format!("{{{{ {name} }}}}")
 }
 
 /// Arroyo takes client options as pairs with commas between them, and knows no quotes.
@@ -159,6 +168,7 @@ mod tests {
         Connection {
             brokers: "127.0.0.1:9092".to_owned(),
             schema_registry: "http://127.0.0.1:8080/schemas".to_owned(),
+            has_registry_password: false,
             is_tls: false,
             ca_file: None,
             sasl: None,
@@ -203,6 +213,9 @@ mod tests {
         ] {
             assert!(filled.contains(option), "{option} in {filled}");
         }
+        assert!(!filled.contains("schema_registry.api_key"));
+        let filled = fill("p", sql, &Connection { has_registry_password: true, ..connection() }).unwrap();
+        assert!(filled.contains("'schema_registry.api_secret' = '{{ MILLRACE_HTTP_REGISTRY_PASSWORD }}'"), "{filled}");
         let ca_file = Some("/etc/a,b.pem".into());
         assert!(fill("p", sql, &Connection { ca_file, ..connection() }).is_err());
     }

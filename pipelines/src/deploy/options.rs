@@ -11,11 +11,18 @@ pub struct Connection {
     pub brokers: String,
     /// As `http://host:port/schemas`.
     pub schema_registry: String,
+    /// Whether the registry asks whoever registers a schema for a password. It is not here either: each process of Arroyo
+    /// has it in [`Connection::REGISTRY_PASSWORD_VARIABLE`].
+    pub has_registry_password: bool,
     pub is_tls: bool,
     /// Certificates to trust (PEM), as a path on the workers; default: those of their system.
     pub ca_file: Option<PathBuf>,
     pub sasl: Option<Sasl>,
     pub commit_mode: CommitMode,
+}
+
+impl Connection {
+    pub const REGISTRY_PASSWORD_VARIABLE: &str = "MILLRACE_HTTP_REGISTRY_PASSWORD";
 }
 
 /// A user at the brokers. The password is not here: each worker has it in [`Sasl::PASSWORD_VARIABLE`], so that it stands

@@ -1,7 +1,7 @@
 //! The adapters over services that a cluster shares.
 //!
 //! - [`kafka`]: the log on Kafka
-//! - [`redis`]: the hot store and first-seen on Redis
+//! - [`redis`]: the hot store, first-seen and ended sessions on Redis
 //! - [`packs`]: bodies in packs on S3
 //! - [`object_store`]: how S3 is reached
 //! - [`probe`]: whether a bucket can be used
@@ -17,4 +17,6 @@ pub mod redis;
 pub use kafka::{KafkaLog, KafkaOptions, SaslOptions};
 pub use object_store::{S3Error, S3Options};
 pub use packs::{S3PackOptions, S3Packs};
-pub use redis::{Redis, RedisError, RedisFirstSeen, RedisFirstSeenOptions, RedisHot, RedisHotOptions, RedisOptions};
+pub use redis::{
+    Redis, RedisError, RedisFirstSeen, RedisFirstSeenOptions, RedisHot, RedisHotOptions, RedisOptions, RedisRevocations,
+};

@@ -15,6 +15,7 @@ pub mod consumer;
 pub mod first_seen;
 pub mod hot;
 pub mod log;
+pub mod revocations;
 
 /// How long a case waits for what must come. Brokers share partitions out in seconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,6 +4,7 @@
 //! - [`packs`]: bodies in pack files
 //! - [`hot`]: the hot store in process
 //! - [`first_seen`]: first-seen beside the log, made durable by the log's next sync
+//! - [`revocations`]: ended sessions in process
 //!
 //! [`EmbeddedStorage::open`] opens all of them in one data directory and keeps other processes out of it.
 
@@ -17,6 +18,7 @@ pub mod first_seen;
 pub mod hot;
 pub mod log;
 pub mod packs;
+pub mod revocations;
 
 mod clock;
 mod lock;
@@ -28,6 +30,7 @@ pub use hot::{EmbeddedHot, HotOptions};
 pub use lock::DirLock;
 pub use log::{EmbeddedLog, LogOptions, TopicOptions};
 pub use packs::{EmbeddedPacks, PackOptions};
+pub use revocations::EmbeddedRevocations;
 
 /// Why a data directory cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -46,7 +46,7 @@ impl LogOptions {
 impl Default for LogOptions {
     fn default() -> Self {
         let topics = Topic::ALL.map(|topic| TopicOptions {
-            partitions: if topic == Topic::Directory { 1 } else { 4 },
+            partitions: if topic.is_compacted() { 1 } else { 4 },
             retention_age: Some(if topic == Topic::DeadLetter { 30 * DAY } else { 7 * DAY }),
             retention_bytes: None,
         });
