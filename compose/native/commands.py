@@ -11,17 +11,18 @@ import fault
 import plan
 import process
 import supervise
+import tls
 from errors import Failure
 from fault import Faults
 from install import say
 from process import State
-from services import millrace, s3
+from services import kafka, millrace, s3
 from services.s3_faults import S3Faults
 from services.service import Service
 from state import Home, Options
 
 # These say where data is: a cluster that has some cannot change them.
-FIXED = ("brokers", "catalog", "partitions", "faults")
+FIXED = ("brokers", "catalog", "partitions", "faults", "tls")
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -31,17 +32,27 @@ ALIVE = (State.RUNNING, State.FROZEN)
 def up(home: Home, wanted: dict[str, Any]) -> None:
     if not home.exists():
         home.options = Options(**wanted)
+        refuse_what_does_not_go_together(home.options)
         home.create()
     with home.locked():
         home.load()
         remember(home, wanted)
         home.options.binary = find_binary(home.options) if home.options.processes else ""
         home.save()
+        if home.options.tls:
+            tls.certificates(home).make()
         for service in plan.services(home):
             service.install()
         millrace.write_config(home, plan.addresses(home))
         bring_up_all(home)
     report(home)
+
+
+def refuse_what_does_not_go_together(options: Options) -> None:
+    if options.tls and options.faults:
+        raise Failure("--faults does not go with --tls: the proxy in front of S3 speaks plain HTTP alone")
+    if options.tls and options.catalog == "rest":
+        raise Failure("--catalog rest does not go with --tls: the REST catalog here speaks plain HTTP alone")
 
 
 def remember(home: Home, wanted: dict[str, Any]) -> None:
@@ -179,15 +190,21 @@ def variables(home: Home) -> dict[str, str]:
     """Where tests find the services."""
     address = plan.addresses(home)
     redis_password, postgres_password = home.secret("redis.password"), home.secret("postgres.password")
+    s, verified = ("s", "?sslmode=verify-full") if home.options.tls else ("", "")
     found = {
         "MILLRACE_CLUSTER_DIR": str(home.root),
         "MILLRACE_TEST_KAFKA": address["kafka"],
-        "MILLRACE_TEST_REDIS": f"redis://default:{redis_password}@{address['redis']}",
-        "MILLRACE_TEST_S3": f"http://{address['s3']}",
+        "MILLRACE_TEST_REDIS": f"redis{s}://default:{redis_password}@{address['redis']}",
+        "MILLRACE_TEST_S3": f"http{s}://{address['s3']}",
         "MILLRACE_TEST_S3_KEY": s3.ACCESS_KEY,
         "MILLRACE_TEST_S3_SECRET": home.secret("s3.secret"),
-        "MILLRACE_TEST_POSTGRES": f"postgresql://millrace:{postgres_password}@{address['postgres']}/millrace",
+        "MILLRACE_TEST_POSTGRES": f"postgresql://millrace:{postgres_password}@{address['postgres']}/millrace{verified}",
     }
+    if home.options.tls:
+        found["MILLRACE_TEST_CA_FILE"] = str(tls.certificates(home).authority)
+        found["MILLRACE_TEST_KAFKA_SASL_MECHANISM"] = kafka.MECHANISM
+        found["MILLRACE_TEST_KAFKA_USERNAME"] = kafka.USER
+        found["MILLRACE_TEST_KAFKA_PASSWORD"] = home.secret("kafka.password")
     if "iceberg-rest" in address:
         found["MILLRACE_TEST_ICEBERG_REST"] = f"http://{address['iceberg-rest']}"
     found |= {f"MILLRACE_TEST_{name.upper()}": address[name] for name in home.options.screens}

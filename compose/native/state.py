@@ -27,6 +27,7 @@ class Options:
     catalog: str = "postgres"
     partitions: int = 4
     faults: bool = False
+    tls: bool = False
     screens: list[str] = field(default_factory=list)
     binary: str = ""
 

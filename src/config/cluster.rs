@@ -110,7 +110,7 @@ pub struct S3 {
     #[config(env = "MILLRACE_S3_SECRET_KEY_FILE")]
     pub secret_key_file: Option<PathBuf>,
 
-    /// Certificates to trust (PEM) in place of the system's.
+    /// Certificates to trust (PEM) besides the system's.
     #[config(env = "MILLRACE_S3_CA_FILE")]
     pub ca_file: Option<PathBuf>,
 }

@@ -29,8 +29,13 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     if config.storage == StorageKind::Cluster {
         findings.push(Finding { what: "kafka", outcome: patiently(kafka(config)).await });
         findings.push(Finding { what: "redis", outcome: patiently(redis(config)).await });
-        findings.push(Finding { what: "s3", outcome: patiently(s3(config)).await });
-        findings.push(Finding { what: "catalog", outcome: patiently(catalog(config)).await });
+        let s3 = patiently(s3(config)).await;
+        let catalog = match &s3 {
+            Ok(_) => patiently(catalog(config)).await,
+            Err(_) => Err(anyhow::anyhow!("it was not tried, since the tables that it names are in s3")),
+        };
+        findings.push(Finding { what: "s3", outcome: s3 });
+        findings.push(Finding { what: "catalog", outcome: catalog });
     }
     findings
 }

@@ -37,16 +37,19 @@ class Account:
 
 
 class Cluster:
-    def __init__(self, folder: Path, binary: Path, brokers: int) -> None:
+    def __init__(self, folder: Path, binary: Path, brokers: int, is_encrypted: bool = False) -> None:
         self.folder = folder
         self.binary = binary
         self.brokers = brokers
+        self.is_encrypted = is_encrypted
         # Until all was found well.
         self.is_kept = True
         self.pids: dict[str, int | None] = {}
 
     def up(self) -> None:
-        options = ["--processes", "2", "--brokers", str(self.brokers), "--partitions", str(PARTITIONS), "--faults"]
+        options = ["--processes", "2", "--brokers", str(self.brokers), "--partitions", str(PARTITIONS)]
+        # The proxy that lets S3 fail is a plain one.
+        options.append("--tls" if self.is_encrypted else "--faults")
         self.control("up", *options, "--millrace", str(self.binary))
         self.remember()
         self.millrace("domain", "add", DOMAIN)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import socket
 import struct
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import install
+import tls
 from errors import Failure
 from ports import HOST
 from services.service import Service
@@ -21,9 +23,7 @@ process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+{listeners}
 log.dirs={data}
 auto.create.topics.enable=false
 default.replication.factor={replicas}
@@ -37,6 +37,27 @@ share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr={in_sync}
 group.initial.rebalance.delay.ms=0
 """
+
+# Everybody speaks to the same listener.
+PLAIN = """\
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"""
+
+# Clients log in over TLS. Brokers speak plainly among themselves, which they do on this machine alone.
+ENCRYPTED = """\
+listeners=CLIENT://{host}:{port},BROKER://{host}:{broker_port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=CLIENT://{host}:{port},BROKER://{host}:{broker_port}
+listener.security.protocol.map=CLIENT:SASL_SSL,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+listener.name.client.ssl.keystore.type=PEM
+listener.name.client.ssl.keystore.location={keystore}
+listener.name.client.sasl.enabled.mechanisms={mechanism}
+listener.name.client.{mechanism_name}.sasl.jaas.config={login} required;"""
+
+USER = "millrace"
+MECHANISM = "SCRAM-SHA-512"
+LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
 METADATA = 3
 
@@ -64,7 +85,16 @@ class Kafka(Service):
         self.node = node
 
     def ports(self) -> list[int]:
-        return [self.port, self.home.port(self.name + "-controller")]
+        return sorted({self.port, self.controller_port, self.broker_port})
+
+    @property
+    def controller_port(self) -> int:
+        return self.home.port(self.name + "-controller")
+
+    @property
+    def broker_port(self) -> int:
+        """Where the other brokers come in, who do not log in."""
+        return self.home.port(self.name + "-broker") if self.home.options.tls else self.port
 
     def install(self) -> None:
         install.maven("kafka")
@@ -98,18 +128,36 @@ class Kafka(Service):
         return CONFIGURATION.format(
             node=self.node,
             voters=",".join(voters),
-            host=HOST,
-            port=self.port,
-            controller_port=self.home.port(self.name + "-controller"),
+            listeners=self.listeners(),
             data=self.log_dir,
             replicas=replicas,
             in_sync=max(1, replicas - 1),
         )
 
+    def listeners(self) -> str:
+        return (ENCRYPTED if self.home.options.tls else PLAIN).format(
+            host=HOST,
+            port=self.port,
+            broker_port=self.broker_port,
+            controller_port=self.controller_port,
+            keystore=tls.certificates(self.home).key_and_certificate,
+            mechanism=MECHANISM,
+            mechanism_name=MECHANISM.lower(),
+            login=LOGIN,
+        )
+
     def format(self) -> None:
         arguments = ["format", "-t", cluster_id(self.home), "-c", str(self.configuration)]
-        tool = [*self.java("-Xmx128m"), "kafka.tools.StorageTool", *arguments]
-        result = subprocess.run(tool, capture_output=True, text=True)
+        if self.home.options.tls:
+            password = self.home.secret("kafka.password")
+            arguments += ["--add-scram", f"{MECHANISM}=[name={USER},password={password}]"]
+        # In a file, since everybody on the machine sees what stands on a command line.
+        told = self.home.conf(self.name) / "format.arguments"
+        write_whole(told, " ".join(["kafka.tools.StorageTool", *map(quoted, arguments)]), mode=0o600)
+        try:
+            result = subprocess.run([*self.java("-Xmx128m"), f"@{told}"], capture_output=True, text=True)
+        finally:
+            told.unlink()
         if result.returncode != 0:
             raise Failure(f"Kafka's folder {self.log_dir} cannot be formatted: {result.stdout}{result.stderr}")
 
@@ -119,11 +167,17 @@ class Kafka(Service):
 
     def probe(self) -> None:
         """A broker is ready when the controllers have let it in, which is when it names itself."""
-        if self.node not in known_brokers(self.port):
+        if self.node not in known_brokers(self.broker_port):
             raise ConnectionError("the controllers have not let the broker in yet")
+        tls.connect(self.home, self.port, seconds=5).close()
 
     def listens(self) -> list[tuple[str, str]]:
         return [("kafka", self.address)]
+
+
+def quoted(argument: str) -> str:
+    """As Java reads it from a file of arguments."""
+    return json.dumps(argument, ensure_ascii=False)
 
 
 def known_brokers(port: int) -> set[int]:

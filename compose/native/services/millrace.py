@@ -7,8 +7,9 @@ import re
 import secrets
 from pathlib import Path
 
+import tls
 from ports import HOST
-from services import s3
+from services import kafka, s3
 from services.postgres import DATABASE, USER
 from services.service import Service
 from state import START_MARK, Home, write_whole
@@ -88,24 +89,45 @@ class Millrace(Service):
 
 def write_config(home: Home, addresses: dict[str, str]) -> None:
     """The configuration that every process and every command takes; secrets are in files that it names."""
+    s = "s" if home.options.tls else ""
+    trusted = trust(home)
     tables: dict[str, dict[str, object]] = {
         "": {"storage": "cluster", "data_dir": str(home.data("command"))},
         "http": {"upload_key_file": str(upload_key(home))},
         "log": {"partitions": home.options.partitions},
-        "kafka": {"brokers": addresses["kafka"], "replication_factor": min(3, home.options.brokers)},
-        "redis": {"url": f"redis://{addresses['redis']}", "password_file": str(home.secret_file("redis.password"))},
+        "kafka": {
+            "brokers": addresses["kafka"],
+            "replication_factor": min(3, home.options.brokers),
+            **(login(home) if home.options.tls else {}),
+        },
+        "redis": {
+            "url": f"redis{s}://{addresses['redis']}",
+            "password_file": str(home.secret_file("redis.password")),
+            **trusted,
+        },
         "s3": {
-            "endpoint": f"http://{addresses['s3']}",
+            "endpoint": f"http{s}://{addresses['s3']}",
             "region": s3.REGION,
             "bucket": s3.BUCKET,
             "access_key": s3.ACCESS_KEY,
             "secret_key_file": str(home.secret_file("s3.secret")),
+            **trusted,
         },
-        "catalog": catalog(home, addresses),
+        "catalog": {**catalog(home, addresses), **trusted},
     }
     parts = ["# Written by `cluster up`, and written anew by the next one.\n"]
     parts += [toml_table(name, keys) for name, keys in tables.items()]
     write_whole(home.config_file, "\n".join(parts))
+
+
+def trust(home: Home) -> dict[str, object]:
+    return {"ca_file": str(tls.certificates(home).authority)} if home.options.tls else {}
+
+
+def login(home: Home) -> dict[str, object]:
+    password_file = str(home.secret_file("kafka.password"))
+    sasl = {"sasl_mechanism": kafka.MECHANISM, "username": kafka.USER, "password_file": password_file}
+    return {"tls": True, **trust(home), **sasl}
 
 
 def catalog(home: Home, addresses: dict[str, str]) -> dict[str, object]:

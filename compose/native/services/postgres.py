@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import install
+import tls
 from errors import Failure
 from ports import HOST
 from services.service import Service
@@ -16,6 +17,10 @@ USER = "millrace"
 DATABASE = "millrace"
 # PostgreSQL refuses to run as root; its package brings this user.
 SYSTEM_USER = "postgres"
+
+
+# Instead of what initdb writes, which lets plain connections in as well.
+ENCRYPTED_ALONE = f"hostssl all all {HOST}/32 scram-sha-256\n"
 
 
 class Postgres(Service):
@@ -55,6 +60,22 @@ class Postgres(Service):
         return self.home.secret_file("postgres.password")
 
     def prepare(self) -> None:
+        self.prepare_cluster()
+        if self.home.options.tls:
+            self.encrypt()
+
+    def encrypt(self) -> None:
+        """Copies of certificate and key, since PostgreSQL runs as another user and takes no key that others read."""
+        ours = tls.certificates(self.home)
+        for name, content in (
+            ("server.crt", ours.certificate.read_bytes()),
+            ("server.key", ours.key.read_bytes()),
+            ("pg_hba.conf", ENCRYPTED_ALONE),
+        ):
+            write_whole(self.cluster / name, content, mode=0o600)
+            self.give_away(self.cluster / name)
+
+    def prepare_cluster(self) -> None:
         if (self.cluster / "PG_VERSION").exists():
             # Nothing runs in this folder any more. PostgreSQL would still believe so where nobody collects processes
             # that were killed, as in a container without an init.
@@ -95,6 +116,7 @@ class Postgres(Service):
             "unix_socket_directories": "",
             "max_connections": "200",
             "shared_buffers": "64MB",
+            "ssl": "on" if self.home.options.tls else "off",
         }
         given = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return self.as_user(str(self.program()), "-D", str(self.cluster), *given)
@@ -110,6 +132,8 @@ class Postgres(Service):
     def ask(self, database: str, sql: str) -> str:
         psql = [str(self.tool("psql")), "-h", HOST, "-p", str(self.port), "-U", USER, "-d", database]
         environment = {"PGPASSWORD": self.home.secret("postgres.password"), "PGCONNECT_TIMEOUT": "2"}
+        if self.home.options.tls:
+            environment |= {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(tls.certificates(self.home).authority)}
         return run(*psql, "-qtAXc", sql, environment={**os.environ, **environment})
 
     def listens(self) -> list[tuple[str, str]]:

@@ -5,9 +5,11 @@ import hashlib
 import hmac
 import http.client
 import os
+import ssl
 from pathlib import Path
 
 import install
+import tls
 from ports import HOST
 from services.service import Service
 
@@ -29,7 +31,13 @@ class S3(Service):
         # No --keep-alive: this version loses its place in the stream after an upload with a trailer, as Arrow and
         # PyIceberg make them, and answers the next request on the connection with 400.
         front = [str(self.program()), "--port", self.address, "--region", REGION, "--quiet"]
-        return [*front, "posix", *self.metadata(), str(self.data)]
+        return [*front, *self.encryption(), "posix", *self.metadata(), str(self.data)]
+
+    def encryption(self) -> list[str]:
+        if not self.home.options.tls:
+            return []
+        ours = tls.certificates(self.home)
+        return ["--cert", str(ours.certificate), "--key", str(ours.key)]
 
     def metadata(self) -> list[str]:
         """Entity tags are kept in extended attributes, or beside the objects where there are none."""
@@ -43,12 +51,12 @@ class S3(Service):
         return {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": secret(self)}
 
     def probe(self) -> None:
-        status = request(self.port, secret(self), "GET", "/")
+        status = request(self.port, secret(self), "GET", "/", tls.context(self.home))
         if status != 200:
             raise ConnectionError(f"S3 answered {status}")
 
     def finish(self) -> None:
-        status = request(self.port, secret(self), "PUT", "/" + BUCKET)
+        status = request(self.port, secret(self), "PUT", "/" + BUCKET, tls.context(self.home))
         if status not in (200, 409):
             raise ConnectionError(f"S3 answered {status} when the bucket {BUCKET} was made")
 
@@ -61,11 +69,15 @@ def secret(service: Service) -> str:
     return service.home.secret("s3.secret")
 
 
-def request(port: int, secret_key: str, method: str, path: str) -> int:
+def request(port: int, secret_key: str, method: str, path: str, trusted: ssl.SSLContext | None = None) -> int:
     """A signed request without a body (AWS Signature Version 4); gives the status."""
     now = datetime.datetime.now(datetime.timezone.utc)
     headers = sign(f"{HOST}:{port}", secret_key, method, path, now)
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    connection = (
+        http.client.HTTPSConnection(HOST, port, timeout=5, context=trusted)
+        if trusted
+        else http.client.HTTPConnection(HOST, port, timeout=5)
+    )
     try:
         connection.request(method, path, headers=headers)
         return connection.getresponse().status

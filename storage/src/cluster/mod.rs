@@ -4,10 +4,12 @@
 //! - [`redis`]: the hot store, first-seen and ended sessions on Redis
 //! - [`packs`]: bodies in packs on S3
 //! - [`object_store`]: how S3 is reached
+//! - [`keys`]: what of the configuration to look at when one of them cannot be used
 //! - [`probe`]: whether a bucket can be used
 
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod keys;
 pub mod object_store;
 pub mod packs;
 pub mod probe;

@@ -1,5 +1,6 @@
 //! How S3, or what speaks its protocol, is reached: one client that packs, tables and search shards share.
 
+use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::Secret;
+use crate::cluster::keys::Keys;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -53,9 +55,15 @@ impl S3Options {
     }
 }
 
+const KEYS: Keys = Keys {
+    ca_file: "s3.ca_file",
+    login: "s3.access_key and s3.secret_key",
+    place: "s3.endpoint, s3.region and s3.bucket",
+};
+
 /// Why S3 cannot be used at a start.
 #[derive(Debug, thiserror::Error)]
-#[error("S3 bucket {bucket} cannot be used: {reason}; check endpoint, region, bucket, keys and ca_file of [s3]")]
+#[error("S3 bucket {bucket} cannot be used: {reason}; check {}", KEYS.for_reason(.reason))]
 pub struct S3Error {
     pub bucket: String,
     pub reason: String,
@@ -103,4 +111,44 @@ pub fn build(options: &S3Options) -> Result<Arc<dyn ObjectStore>, S3Error> {
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .build();
     Ok(Arc::new(store.map_err(|error| failed(error.to_string()))?))
+}
+
+/// Of an answer, whose first part is what matters.
+const MAX_CHARACTERS: usize = 600;
+
+/// The error in one line, with the cause that lies deepest, which its own text may leave out.
+pub(super) fn told(error: &object_store::Error) -> String {
+    let deepest = iter::successors(std::error::Error::source(error), |error| error.source()).last();
+    let (said, cause) = (in_one_line(error), deepest.map(in_one_line).unwrap_or_default());
+    let begun: String = said.chars().take(MAX_CHARACTERS).collect();
+    if said.contains(&cause) { begun } else { format!("{begun}: {cause}") }
+}
+
+fn in_one_line(error: impl std::fmt::Display) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("error sending request")]
+    struct Request(#[source] Error);
+
+    fn generic(source: impl std::error::Error + Send + Sync + 'static) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: Box::new(source) }
+    }
+
+    #[test]
+    fn the_deepest_cause_is_told_once_and_in_one_line() {
+        let hidden = told(&generic(Request(Error::other("invalid peer certificate"))));
+        assert_eq!(hidden, "Generic S3 error: error sending request: invalid peer certificate");
+        let shown = told(&generic(Error::other("403:\n<Code>SignatureDoesNotMatch</Code>")));
+        assert_eq!(shown, "Generic S3 error: 403: <Code>SignatureDoesNotMatch</Code>");
+        let long = told(&generic(Error::other("é".repeat(5000))));
+        assert_eq!(long.chars().count(), MAX_CHARACTERS);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::object_store::told;
 use super::{S3Error, S3Options};
 
 /// Creates an object, is refused to create it again, reads a part of it and deletes it: what packs, tables and shards
@@ -13,8 +14,10 @@ use super::{S3Error, S3Options};
 /// # Errors
 /// The first that does not work, and why.
 pub async fn bucket(store: &Arc<dyn ObjectStore>, options: &S3Options) -> Result<Vec<String>, S3Error> {
-    let failed =
-        |what: &str, error: Error| S3Error { bucket: options.bucket.clone(), reason: format!("{what}: {error}") };
+    let failed = |what: &str, error: Error| S3Error {
+        bucket: options.bucket.clone(),
+        reason: format!("{what}: {}", told(&error)),
+    };
     let name = format!("probe/{}", ulid::Ulid::new());
     let parts = options.prefix.split('/').filter(|part| !part.is_empty()).chain(name.split('/'));
     let path = Path::from_iter(parts);
@@ -35,9 +38,9 @@ pub async fn bucket(store: &Arc<dyn ObjectStore>, options: &S3Options) -> Result
             "a part of an object reads as another".to_owned()
         }
         (Err(Error::AlreadyExists { .. } | Error::Precondition { .. }), Err(error)) => {
-            format!("a part cannot be read: {error}")
+            format!("a part cannot be read: {}", told(&error))
         }
-        (Err(error), _) => format!("a second creation: {error}"),
+        (Err(error), _) => format!("a second creation: {}", told(&error)),
     };
     Err(S3Error { bucket: options.bucket.clone(), reason })
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
 use millrace_storage::Secret;
+use millrace_storage::cluster::keys::Keys;
 
 pub(super) use self::pointer::PointerCatalog;
 #[cfg(test)]
@@ -58,13 +59,19 @@ impl CatalogOptions {
     }
 }
 
+const KEYS: Keys = Keys {
+    ca_file: "catalog.ca_file",
+    login: "catalog.password and the user in catalog.url",
+    place: "that it runs, and catalog.url",
+};
+
 /// Why the catalog did not do what it was asked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     #[error("the catalog cannot be used: {0}; check the disk, and that catalog.db belongs to this data directory")]
     Sqlite(#[from] rusqlite::Error),
     /// Try again.
-    #[error("the catalog at {at} cannot be reached: {reason}; check that it runs, and the url in [catalog]")]
+    #[error("the catalog at {at} cannot be reached: {reason}; check {}", KEYS.for_reason(.reason))]
     Unavailable { at: String, reason: String },
     #[error("the catalog at {at} refuses: {reason}")]
     Refused { at: String, reason: String },

@@ -5,7 +5,7 @@
 //! and whoever has a successor (the producer's epoch).
 //!
 //! - [`options`]: brokers, and what every client has in common
-//! - [`topics`]: the topics, made in one place
+//! - [`reach`]: asking the brokers who they are; [`topics`]: the topics, made in one place
 //! - [`append`]: appending; [`transaction`]: records and positions as one
 //! - [`read`]: reading from anywhere; [`ends`]: where a partition ends
 //! - [`member`]: a member of a group; [`membership`]: how it stays one; [`slots`]: what it is called
@@ -39,6 +39,7 @@ mod member;
 mod membership;
 mod options;
 mod probe;
+mod reach;
 mod read;
 mod retention;
 mod slots;

@@ -1,11 +1,9 @@
 //! Whether brokers can be used, found out by trying.
 
-use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
-
 use super::KafkaLog;
-use super::options::{KafkaOptions, REQUEST_TIMEOUT};
-use super::topics;
+use super::options::KafkaOptions;
 use super::transaction::Transactions;
+use super::{reach, topics};
 use crate::log::{Log, LogError};
 
 /// Tries what the log needs: brokers, topics, transactions, groups. Gives what was found, a line each. Makes the topics
@@ -15,13 +13,7 @@ use crate::log::{Log, LogError};
 /// The first that does not work, and why.
 pub async fn probe(options: KafkaOptions) -> Result<Vec<String>, LogError> {
     let failed = |what: &str, error: String| LogError::Unavailable(format!("{what}: {error}"));
-    let config = options.admin();
-    let brokers = tokio::task::spawn_blocking(move || {
-        let client: BaseProducer<DefaultProducerContext> = config.create()?;
-        client.client().fetch_metadata(None, REQUEST_TIMEOUT).map(|metadata| metadata.brokers().len())
-    });
-    let brokers = brokers.await.map_err(|error| failed("brokers", error.to_string()))?;
-    let brokers = brokers.map_err(|error| failed("the brokers do not answer", error.to_string()))?;
+    let brokers = reach::metadata(&options).await?.brokers().len();
     let mut found = vec![format!("{brokers} broker(s)")];
     let replicas = options.replication_factor as usize;
     if replicas > brokers {

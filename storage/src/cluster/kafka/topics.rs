@@ -6,9 +6,9 @@ use millrace_schemas::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::producer::Producer as _;
 
 use super::options::{KafkaOptions, REQUEST_TIMEOUT, Telling};
+use super::reach;
 use crate::log::LogError;
 
 /// Makes the topics that do not exist, and gives the number of partitions of each.
@@ -77,18 +77,7 @@ impl Sizes {
 
 /// The topics of ours that exist, with their partitions.
 async fn partitions(options: &KafkaOptions) -> Result<HashMap<Topic, u32>, LogError> {
-    let config = options.admin();
-    let brokers = options.brokers.clone();
-    let look = move || {
-        let client: rdkafka::producer::BaseProducer<rdkafka::producer::DefaultProducerContext> = config.create()?;
-        client.client().fetch_metadata(None, REQUEST_TIMEOUT)
-    };
-    let metadata = tokio::task::spawn_blocking(look).await;
-    let metadata = metadata.map_err(|error| LogError::Unavailable(error.to_string()))?.map_err(|error| {
-        LogError::Unavailable(format!(
-            "the brokers at {brokers} do not answer: {error}; are they running, and is kafka.brokers right?"
-        ))
-    })?;
+    let metadata = reach::metadata(options).await?;
     // A topic that was made a moment ago has no leaders yet, and cannot be read.
     let is_led = |topic: &&MetadataTopic| {
         topic.error().is_none() && topic.partitions().iter().all(|partition| partition.leader() >= 0)

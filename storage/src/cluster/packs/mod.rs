@@ -19,6 +19,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, path::Path};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::object_store::told;
 use super::{S3Error, S3Options};
 use crate::blob::{BlobError, BlobStore, BodyRef};
 use crate::packs::entry;
@@ -96,7 +97,7 @@ impl S3Packs {
         // A bucket that is not there must not look like one without bodies.
         match tokio::time::timeout(options.get_timeout, store.list(Some(&root)).try_next()).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Ok(Err(error)) => return Err(failed(told(&error))),
             Err(_) => return Err(failed("it does not answer".to_owned())),
         }
         let (queue, requests) = mpsc::unbounded_channel();

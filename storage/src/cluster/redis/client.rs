@@ -15,6 +15,7 @@ use fred::types::scripts::Script;
 use fred::types::{Builder, ConnectHandle, Key, RespVersion, Value};
 
 use super::RedisOptions;
+use crate::cluster::keys::Keys;
 
 const FIRST_PAUSE_MS: u32 = 50;
 const LONGEST_PAUSE_MS: u32 = 2_000;
@@ -25,9 +26,11 @@ pub(super) const QUIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Messages of watched channels that may wait to be taken.
 const MESSAGE_CAPACITY: usize = 4_096;
 
+const KEYS: Keys = Keys { ca_file: "redis.ca_file", login: "redis.username and redis.password", place: "redis.url" };
+
 /// Why Redis cannot be used at a start.
 #[derive(Debug, thiserror::Error)]
-#[error("Redis at {url} cannot be used: {reason}; check url, password and ca_file of [redis]")]
+#[error("Redis at {url} cannot be used: {reason}; check {}", KEYS.for_reason(.reason))]
 pub struct RedisError {
     pub url: String,
     pub reason: String,
