@@ -185,6 +185,9 @@ async fn a_server_that_stops_ends_what_listens() {
     let server = world.serve(Options::default(), ServeOptions::default()).await;
     let mut events = events(&world, server.address).await;
     let mut socket = websocket(&world, server.address).await.unwrap();
+    // One that has only just been upgraded may be dropped without a word.
+    socket.send(echo(10)).await.unwrap();
+    timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
     let begun = Instant::now();
     server.shutdown.cancel();
     let mut rest = Vec::new();
