@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
@@ -11,6 +12,9 @@ use tempfile::TempDir;
 
 use crate::flow::Target;
 use crate::peer::{ACCOUNTS, add_account};
+
+/// Until a process is there.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ROLES: [&str; 4] = ["reception", "pipelines", "lander", "api"];
 
@@ -37,16 +41,33 @@ impl Cluster {
                 _ => {}
             }
         }
-        for address in ACCOUNTS {
+        let config = cluster.dir.path().canonicalize()?.join("millrace.toml");
+        let command = || {
             let mut command = Command::new(millrace);
-            command.arg("--config").arg(cluster.dir.path().canonicalize()?.join("millrace.toml"));
-            add_account(command, address)?;
+            command.arg("--config").arg(&config).env("MILLRACE_LOG", "warn");
+            command
+        };
+        let added = command().args(["domain", "add", "millrace.test"]).output()?;
+        anyhow::ensure!(added.status.success(), "the domain: {}", String::from_utf8_lossy(&added.stderr));
+        for address in ACCOUNTS {
+            add_account(command(), address)?;
         }
         Ok(cluster)
     }
 
-    pub fn start(&self, name: &str) -> anyhow::Result<()> {
-        self.ask(&["start", name]).map(|_| ())
+    /// Starts a process and does not wait until it is ready, which a lander is when it has caught up.
+    pub fn begin(&self, name: &str) -> anyhow::Result<()> {
+        let mut command = self.command(&["start", name]);
+        let mut starting = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let begun = Instant::now();
+        while !self.processes()?.contains_key(name) {
+            anyhow::ensure!(begun.elapsed() < START_PATIENCE, "{name} does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // What it would go on waiting for; nothing else may be started meanwhile.
+        starting.kill()?;
+        starting.wait()?;
+        Ok(())
     }
 
     pub fn stop(&self, name: &str) -> anyhow::Result<()> {
@@ -77,15 +98,14 @@ impl Cluster {
         Ok(services.into_iter().map(|it| (it["name"].as_str().unwrap_or_default().to_owned(), it)).collect())
     }
 
-    fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.control);
-        let output = command
-            .args(arguments)
-            .arg("--dir")
-            .arg(self.dir.path())
-            .env("MILLRACE_SCREENING_DNS", "off")
-            .output()
-            .with_context(|| self.control.display().to_string())?;
+        command.args(arguments).arg("--dir").arg(self.dir.path()).env("MILLRACE_SCREENING_DNS", "off");
+        command
+    }
+
+    fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.command(arguments).output().with_context(|| self.control.display().to_string())?;
         let errors = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "cluster {}: {errors}", arguments.join(" "));
         Ok(String::from_utf8(output.stdout)?)

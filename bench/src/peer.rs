@@ -133,7 +133,12 @@ impl Drop for Peer {
 
 pub fn millrace(binary: &Path, data: &Path) -> Command {
     let mut command = Command::new(binary);
-    command.arg("--data").arg(data).env("MILLRACE_SCREENING_DNS", "off").stderr(Stdio::inherit());
+    command
+        .arg("--data")
+        .arg(data)
+        .env("MILLRACE_SCREENING_DNS", "off")
+        .env("MILLRACE_LOG", "warn")
+        .stderr(Stdio::inherit());
     command
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -15,48 +16,80 @@ use crate::jmap::Jmap;
 use crate::messages;
 use crate::metrics::Metrics;
 
-/// Part of a core that each process of the measured role has.
-const CORES: f64 = 0.2;
+/// Part of a core that each process of the measured role has: so little that nothing else is what limits.
+const RECEPTION_CORES: f64 = 0.05;
+const PIPELINES_CORES: f64 = 0.15;
+const LANDER_CORES: f64 = 0.1;
+const API_CORES: f64 = 0.1;
 /// How long a rate is taken.
 const WINDOW: Duration = Duration::from_secs(12);
 /// Until partitions have moved to a process that was started.
 const SETTLING: Duration = Duration::from_secs(8);
 const READERS: usize = 16;
 
+const SCREENED: &str = "millrace_pipelines_records_in_total";
+const APPLIED: &str = "millrace_lander_applied_rows_total";
+
 pub fn run(millrace: &Path, folder: &Path, repeat: usize) -> anyhow::Result<()> {
-    let Some(mut limits) = Limits::open() else {
+    if Limits::open().is_none() {
         println!("\nA second process of a role: left out, since this user may make no groups of processes (cgroups)");
         return Ok(());
-    };
+    }
     let cluster = Cluster::up(millrace, 2)?;
-    println!("\nA second process of a role, each with {CORES} of a core; a second, with one and with two");
+    println!("\nA second process of a role, each with a part of a core: a second, with one and with two");
     let messages = Arc::new(messages::read(folder, repeat)?);
-    let show = |role: &str, what: &str, one: f64, two: f64| {
-        println!("  {role:<10} {one:>8.0} {two:>8.0} {what:<20} ratio {:.2}", two / one);
+    let show = |role: &str, cores: f64, what: &str, (one, two): (f64, f64)| {
+        println!("  {role:<10} {cores:.2} of a core {one:>8.0} {two:>8.0} {what:<20} ratio {:.2}", two / one);
     };
-    let (one, two) = reception(&cluster, &mut limits, &messages)?;
-    show("reception", "messages accepted", one, two);
-    let (one, two) = consumers(&cluster, &mut limits, "pipelines", "millrace_pipelines_records_in_total", &messages)?;
-    show("pipelines", "messages screened", one, two);
-    let (one, two) = consumers(&cluster, &mut limits, "lander", "millrace_lander_applied_rows_total", &messages)?;
-    show("lander", "changes applied", one, two);
-    let (one, two) = api(&cluster, &mut limits)?;
-    show("api", "lists of 50", one, two);
+    // What is taken meanwhile is what the others work off.
+    for role in ["pipelines", "lander"] {
+        stop_both(&cluster, role)?;
+    }
+    show("reception", RECEPTION_CORES, "messages accepted", reception(&cluster, &messages)?);
+    let screened = consumers(&cluster, "pipelines", PIPELINES_CORES, SCREENED)?;
+    show("pipelines", PIPELINES_CORES, "messages screened", screened);
+    wait_until_screened(&cluster)?;
+    show("lander", LANDER_CORES, "changes applied", consumers(&cluster, "lander", LANDER_CORES, APPLIED)?);
+    show("api", API_CORES, "lists of 50", api(&cluster)?);
     Ok(())
 }
 
-fn limit(cluster: &Cluster, limits: &mut Limits, role: &str, number: usize) -> anyhow::Result<()> {
+fn stop_both(cluster: &Cluster, role: &str) -> anyhow::Result<()> {
+    (1..=2).try_for_each(|number| cluster.stop(&format!("{role}-{number}")))
+}
+
+/// The limit of one process, until it is dropped.
+fn limit(cluster: &Cluster, role: &str, number: usize, cores: f64) -> anyhow::Result<Limits> {
     let name = format!("{role}-{number}");
     let processes = cluster.processes()?;
     let Some(process_id) = processes.get(&name) else { anyhow::bail!("{name} does not run") };
-    limits.set(&name, *process_id, CORES)
+    let mut limits = Limits::open().context("no groups of processes")?;
+    limits.set(&name, *process_id, cores)?;
+    Ok(limits)
+}
+
+/// The sum over both processes of a role.
+fn counted(cluster: &Cluster, role: &str, counter: &str, processes: usize) -> anyhow::Result<f64> {
+    let look = |number| Ok(Metrics::read(cluster.http(&format!("{role}-{number}"))?)?.get(counter));
+    (1..=processes).map(look).sum()
+}
+
+/// Waits until no more is screened.
+fn wait_until_screened(cluster: &Cluster) -> anyhow::Result<()> {
+    let mut before = -1.0;
+    loop {
+        let now = counted(cluster, "pipelines", SCREENED, 2)?;
+        if now == before {
+            return Ok(());
+        }
+        before = now;
+        std::thread::sleep(Duration::from_secs(3));
+    }
 }
 
 /// Connections to one, then to both.
-fn reception(cluster: &Cluster, limits: &mut Limits, messages: &Arc<Vec<Vec<u8>>>) -> anyhow::Result<(f64, f64)> {
-    for number in [1, 2] {
-        limit(cluster, limits, "reception", number)?;
-    }
+fn reception(cluster: &Cluster, messages: &Arc<Vec<Vec<u8>>>) -> anyhow::Result<(f64, f64)> {
+    let _limits = [limit(cluster, "reception", 1, RECEPTION_CORES)?, limit(cluster, "reception", 2, RECEPTION_CORES)?];
     let rate = |addresses: &[_], messages: Vec<Vec<u8>>| -> anyhow::Result<f64> {
         let (begun, count) = (Instant::now(), messages.len());
         send_all(addresses, &Arc::new(messages))?;
@@ -68,39 +101,22 @@ fn reception(cluster: &Cluster, limits: &mut Limits, messages: &Arc<Vec<Vec<u8>>
 }
 
 /// What is waiting is worked off by one, then by both.
-fn consumers(
-    cluster: &Cluster,
-    limits: &mut Limits,
-    role: &str,
-    counter: &str,
-    messages: &Arc<Vec<Vec<u8>>>,
-) -> anyhow::Result<(f64, f64)> {
-    for number in [1, 2] {
-        cluster.stop(&format!("{role}-{number}"))?;
-    }
-    let marked = messages.iter().map(|raw| [format!("X-Measured: {role}\n").as_bytes(), raw].concat()).collect();
-    send_all(&cluster.target.smtp, &Arc::new(marked))?;
-    let mut rates = Vec::new();
+fn consumers(cluster: &Cluster, role: &str, cores: f64, counter: &str) -> anyhow::Result<(f64, f64)> {
+    let (mut rates, mut limits) = (Vec::new(), Vec::new());
     for count in 1..=2 {
-        cluster.start(&format!("{role}-{count}"))?;
-        limit(cluster, limits, role, count)?;
+        cluster.begin(&format!("{role}-{count}"))?;
+        limits.push(limit(cluster, role, count, cores)?);
         std::thread::sleep(SETTLING);
-        let done = || -> anyhow::Result<f64> {
-            let look = |number| Ok(Metrics::read(cluster.http(&format!("{role}-{number}"))?)?.get(counter));
-            (1..=count).map(look).sum()
-        };
-        let (begun, before) = (Instant::now(), done()?);
+        let (begun, before) = (Instant::now(), counted(cluster, role, counter, count)?);
         std::thread::sleep(WINDOW);
-        rates.push((done()? - before) / begun.elapsed().as_secs_f64());
+        rates.push((counted(cluster, role, counter, count)? - before) / begun.elapsed().as_secs_f64());
     }
     Ok((rates[0], rates[1]))
 }
 
 /// Readers of one, then of both.
-fn api(cluster: &Cluster, limits: &mut Limits) -> anyhow::Result<(f64, f64)> {
-    for number in [1, 2] {
-        limit(cluster, limits, "api", number)?;
-    }
+fn api(cluster: &Cluster) -> anyhow::Result<(f64, f64)> {
+    let _limits = [limit(cluster, "api", 1, API_CORES)?, limit(cluster, "api", 2, API_CORES)?];
     let mut rates = Vec::new();
     for count in 1..=2 {
         let (done, lists) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));

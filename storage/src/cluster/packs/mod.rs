@@ -8,7 +8,8 @@
 //! upload whose answer was lost is asked after rather than repeated blindly. A pack that was given up may exist all the
 //! same; nothing refers to it, and whoever handed its bodies over was told to try again.
 //!
-//! A get is one ranged request, checked ([`reader`]).
+//! A get is a ranged request, shared with others that want neighbours at the same moment ([`gather`]), and checked
+//! ([`reader`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::packs::entry;
 
 mod attempts;
 mod cache;
+mod gather;
 mod reader;
 mod upload;
 mod writer;

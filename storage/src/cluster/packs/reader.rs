@@ -6,6 +6,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, path::Path};
 
 use super::attempts::Attempt;
 use super::cache::Cache;
+use super::gather::Gathering;
 use super::{Attempts, INLINE_BYTES, S3PackOptions, reason};
 use crate::blob::{BlobError, BodyRef};
 use crate::packs::entry::MAX_ENTRY_BYTES;
@@ -18,12 +19,14 @@ pub(super) struct Reader {
     timeout: Duration,
     attempt_timeout: Duration,
     cache: Cache,
+    gathering: Arc<Gathering>,
 }
 
 impl Reader {
     pub(super) fn new(store: Arc<dyn ObjectStore>, root: Path, options: &S3PackOptions) -> Self {
         let (timeout, attempt_timeout) = (options.get_timeout, options.attempt_timeout);
-        Self { store, root, timeout, attempt_timeout, cache: Cache::new(options.cache_bytes) }
+        let gathering = Gathering::new(store.clone(), attempt_timeout);
+        Self { store, root, timeout, attempt_timeout, cache: Cache::new(options.cache_bytes), gathering }
     }
 
     pub(super) async fn read(&self, reference: &BodyRef) -> Result<Bytes, BlobError> {
@@ -33,7 +36,11 @@ impl Reader {
         if let Some(body) = self.cache.get(reference) {
             return Ok(body);
         }
-        let bytes = self.fetch(reference).await?;
+        let object = self.root.clone().join_pack(&reference.pack);
+        let bytes = match self.gathering.read(&object, reference).await {
+            Some(bytes) => bytes,
+            None => self.fetch(&object, reference).await?,
+        };
         let body = if bytes.len() <= INLINE_BYTES {
             open_entry(reference, &bytes)?
         } else {
@@ -46,17 +53,17 @@ impl Reader {
         Ok(body)
     }
 
-    async fn fetch(&self, reference: &BodyRef) -> Result<Bytes, BlobError> {
+    /// One entry by itself, tried again until the time is over.
+    async fn fetch(&self, object: &Path, reference: &BodyRef) -> Result<Bytes, BlobError> {
         let damaged = |reason: &str| BlobError::Damaged { reference: reference.clone(), reason: reason.to_owned() };
         let end =
             reference.offset.checked_add(reference.length).ok_or_else(|| damaged("it would end beyond any pack"))?;
         if reference.length == 0 || reference.length > MAX_ENTRY_BYTES {
             return Err(damaged("no entry has that length"));
         }
-        let object = self.root.clone().join_pack(&reference.pack);
         let mut attempts = Attempts::new(self.timeout, self.attempt_timeout);
         loop {
-            let failure = match attempts.attempt(self.store.get_range(&object, reference.offset..end)).await {
+            let failure = match attempts.attempt(self.store.get_range(object, reference.offset..end)).await {
                 Attempt::Answered(Ok(bytes)) if bytes.len() as u64 == reference.length => return Ok(bytes),
                 Attempt::Answered(Ok(bytes)) => {
                     return Err(damaged(&format!("it is cut off: {} bytes are there", bytes.len())));
@@ -66,7 +73,7 @@ impl Reader {
                 }
                 Attempt::Answered(Err(error)) => {
                     // Asked for only now, since it takes another request: whether there is anything at that place.
-                    if let Attempt::Answered(Ok(object)) = attempts.attempt(self.store.head(&object)).await
+                    if let Attempt::Answered(Ok(object)) = attempts.attempt(self.store.head(object)).await
                         && object.size < end
                     {
                         return Err(damaged(&format!("it is cut off: the pack has {} bytes", object.size)));
