@@ -19,12 +19,12 @@ use crate::metrics::Metrics;
 /// Part of a core that each process of the measured role has: so little that nothing else is what limits.
 const RECEPTION_CORES: f64 = 0.05;
 const PIPELINES_CORES: f64 = 0.15;
-const LANDER_CORES: f64 = 0.1;
+const LANDER_CORES: f64 = 0.2;
 const API_CORES: f64 = 0.1;
 /// How long a rate is taken.
-const WINDOW: Duration = Duration::from_secs(12);
-/// Until partitions have moved to a process that was started.
-const SETTLING: Duration = Duration::from_secs(8);
+const WINDOW: Duration = Duration::from_secs(8);
+/// Until partitions have moved to a process that was started, which has little of a core for it.
+const SETTLING: Duration = Duration::from_secs(15);
 const READERS: usize = 16;
 
 const SCREENED: &str = "millrace_pipelines_records_in_total";
