@@ -77,10 +77,11 @@ pub trait HotStore: Send + Sync {
     /// before `end` (of the log, now) is applied.
     async fn reset(&self, partition: u32, from: u64, end: u64) -> Result<(), HotError>;
 
-    /// Makes the caller the one that applies, and goes on with what is held, so that no reader sees less than before. What
-    /// does not reach from `from` (where the tables end) to at most `end` (of the log) is of no use: then as
-    /// [`reset`](Self::reset). Gives what is applied, where the caller goes on.
-    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<u64, HotError>;
+    /// Makes the caller the one that applies, and goes on with what is held, so that no reader sees less than before.
+    /// Gives what is applied; `None` when what is held does not begin and end around `from` (where the tables end): then
+    /// nothing has changed, and [`reset`](Self::reset) is what helps. `end` (of the log, now) is what readers may have seen
+    /// of a store that has gone back to an older state.
+    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<Option<u64>, HotError>;
 
     /// Adds the rows made of the records before `next_offset` that were not applied yet, ascending by `seq`, and tells
     /// the watchers. Rows below what is applied are ignored, so that a repeated call changes nothing.

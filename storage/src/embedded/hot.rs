@@ -125,15 +125,10 @@ impl HotStore for EmbeddedHot {
         Ok(())
     }
 
-    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<u64, HotError> {
-        if let Ok(held) = self.partition(partition) {
-            let held = held.read();
-            if (held.held_from..=held.applied_to).contains(&from) && held.applied_to <= end {
-                return Ok(held.applied_to);
-            }
-        }
-        self.reset(partition, from, end).await?;
-        Ok(from)
+    async fn take_over(&self, partition: u32, from: u64, _end: u64) -> Result<Option<u64>, HotError> {
+        let Ok(held) = self.partition(partition) else { return Ok(None) };
+        let held = held.read();
+        Ok((held.held_from..=held.applied_to).contains(&from).then_some(held.applied_to))
     }
 
     async fn apply(&self, partition: u32, rows: Vec<HotRow>, next_offset: u64) -> Result<(), HotError> {

@@ -36,7 +36,7 @@ async fn who_takes_a_partition_over_keeps_its_rows_and_fences_the_other() {
     let (one, other) = (open(&options(&server)).await, open(&options(&server)).await);
     one.reset(PARTITION, 0, 0).await.unwrap();
     one.apply(PARTITION, rows("a", 0..5), 5).await.unwrap();
-    assert_eq!(other.take_over(PARTITION, 2, 7).await.unwrap(), 5);
+    assert_eq!(other.take_over(PARTITION, 2, 7).await.unwrap(), Some(5));
     assert!(is_fenced(&one.apply(PARTITION, rows("late", 5..9), 9).await));
     assert!(is_fenced(&one.release(PARTITION, 5).await));
     other.apply(PARTITION, rows("a", 5..7), 7).await.unwrap();
@@ -88,7 +88,7 @@ async fn redis_gone_back_to_an_older_state_is_noticed() {
         outcome = lander.apply(PARTITION, rows("a", 9..12), 12).await;
     }
     assert!(is_fenced(&outcome), "else 5 to 8 would be missing for ever");
-    assert_eq!(lander.take_over(PARTITION, 0, 9).await.unwrap(), 5, "what it still has is gone on with");
+    assert_eq!(lander.take_over(PARTITION, 0, 9).await.unwrap(), Some(5), "what it still has is gone on with");
     assert!(!reader.tail(PARTITION, "a", 0).await.unwrap().is_complete(), "readers may have seen up to 9");
     lander.apply(PARTITION, rows("a", 5..12), 12).await.unwrap();
     let tail = reader.tail(PARTITION, "a", 0).await.unwrap();

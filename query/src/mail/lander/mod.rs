@@ -202,8 +202,14 @@ impl Lander {
         let mut begun = Begun::default();
         for partition in consumer.assignment() {
             let from = landed.get(&partition).copied().unwrap_or(0);
+            let (_, end) = self.log.bounds(Topic::MailboxChanges, partition).await?;
+            let applied = self.hot.take_over(partition, from, end).await?;
+            // Now, since the one before may have gone on until it was fenced.
             let (kept_from, end) = self.log.bounds(Topic::MailboxChanges, partition).await?;
-            let applied = self.hot.take_over(partition, from, end.max(from)).await?;
+            let applied = match applied.filter(|applied| *applied <= end) {
+                Some(applied) => applied,
+                None => self.begin_afresh(partition, from, end).await?,
+            };
             if applied < kept_from {
                 tracing::error!(partition, applied, kept_from, "the log no longer has changes that did not land");
             }
@@ -215,6 +221,17 @@ impl Lander {
             begun.applied.insert(partition, applied);
         }
         Ok(begun)
+    }
+
+    /// Empties the hot store; gives where it is filled from.
+    async fn begin_afresh(&self, partition: u32, from: u64, end: u64) -> Result<u64, LandError> {
+        self.hot.reset(partition, from, end).await?;
+        let (_, after) = self.log.bounds(Topic::MailboxChanges, partition).await?;
+        if after > end {
+            // The one before may have shown that, too.
+            self.hot.reset(partition, from, after).await?;
+        }
+        Ok(from)
     }
 
     /// Lets what the hot store has and the tables have not be landed. Gives the number of rows.

@@ -119,21 +119,22 @@ impl RedisHot {
         }
     }
 
-    /// Makes this handle the owner; gives what is applied.
-    async fn take(&self, partition: u32, from: u64, end: u64, goes_on: bool) -> Result<u64, HotError> {
+    /// Makes this handle the owner; gives what is applied, or `None` when it cannot go on with what is held.
+    async fn take(&self, partition: u32, from: u64, end: u64, goes_on: bool) -> Result<Option<u64>, HotError> {
         self.owned.lock().remove(&partition);
         let owner = ulid::Ulid::new().to_string();
         let (from, end) = (offset(partition, from)?, offset(partition, end)?);
         let args = vec![owner.as_str().into(), from, end, u8::from(goes_on).to_string().into()];
         let answer = self.run(&TAKE, partition, args).await?;
         match answer.as_str() {
+            None if answer.is_null() => Ok(None),
             Some(policy) if policy.starts_with("allkeys") => Err(HotError::Unavailable(format!(
                 "redis: its maxmemory-policy is {policy}, so that it may drop what is nowhere else yet; set it to noeviction"
             ))),
             _ => {
                 let applied_to = answer.as_u64().ok_or_else(|| nonsense(partition))?;
                 self.owned.lock().insert(partition, Owned { owner, applied_to });
-                Ok(applied_to)
+                Ok(Some(applied_to))
             }
         }
     }
@@ -200,7 +201,7 @@ impl HotStore for RedisHot {
         self.take(partition, from, end, false).await.map(|_| ())
     }
 
-    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<u64, HotError> {
+    async fn take_over(&self, partition: u32, from: u64, end: u64) -> Result<Option<u64>, HotError> {
         self.take(partition, from, end, true).await
     }
 

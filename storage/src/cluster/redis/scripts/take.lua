@@ -1,5 +1,6 @@
--- ARGV: 1 the new owner, 2 where the tables end, 3 where the log ends, 4 whether what is held may be gone on with: 1 or 0
--- Returns what is applied, or a memory policy under which nothing may be kept here.
+-- ARGV: 1 the new owner, 2 where the tables end, 3 where the log ends, 4 whether what is held is gone on with: 1 or 0
+-- Returns what is applied; nothing when there is nothing to go on with, and all is as it was; or a memory policy under
+-- which nothing may be kept here.
 local function info(section, pattern)
   local text = redis.pcall('INFO', section)
   return type(text) == 'string' and string.match(text, pattern) or ''
@@ -10,10 +11,12 @@ if string.sub(policy, 1, 7) == 'allkeys' then
 end
 -- A Redis that was started again, or a replica that was promoted, may have gone back to before what readers saw.
 local run_id = info('server', 'run_id:(%S+)')
-local from, log_end = tonumber(ARGV[2]), tonumber(ARGV[3])
-local goes_on = ARGV[4] == '1' and is_whole() and held_from <= from and from <= applied_to and applied_to <= log_end
+local from = tonumber(ARGV[2])
 -- The first write is one that a full Redis takes: after it a script is let finish.
-if goes_on then
+if ARGV[4] == '1' then
+  if not is_whole() or from < held_from or from > applied_to then
+    return false
+  end
   redis.call('HDEL', META, '')
   if meta[10] ~= run_id then
     redis.call('HSET', META, 'run_id', run_id, 'complete_at', ARGV[3])
