@@ -71,7 +71,10 @@ async fn nor_do_two_processes() {
         let address = format!("a{n}@x.org");
         let (mine, theirs) =
             tokio::join!(one.add_account(&address, None, None), other.add_account(&address, None, None));
-        let (winner, loser) = if mine.is_ok() { (mine.unwrap(), theirs) } else { (theirs.unwrap(), mine) };
+        let (winner, loser) = match mine {
+            Ok(winner) => (winner, theirs),
+            loser => (theirs.unwrap(), loser),
+        };
         assert!(matches!(loser, Err(DirectoryError::Exists(_))), "{loser:?}");
         let anew = Directory::open(storage.log.clone()).await.unwrap();
         assert_eq!(anew.account_of(&address).unwrap().id, winner.id, "all processes find the same");
