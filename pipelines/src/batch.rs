@@ -12,6 +12,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use millrace_schemas::arrow::{BatchDecoder, encode_batch};
 use millrace_schemas::{DeadLetter, Topic, encode};
+use millrace_storage::log::MAX_RECORD_BYTES;
 use millrace_storage::{NewRecord, Position, Record};
 use tracing::warn;
 
@@ -164,10 +165,13 @@ fn encoded(inserted: &Inserted) -> Result<Vec<NewRecord>, Failure> {
     let keys = inserted.rows.column_by_name(key_field).and_then(|column| column.as_string_opt::<i32>());
     let keys = keys.ok_or_else(|| poison(format!("the key column '{key_field}' is not text")))?;
     let records = values.into_iter().enumerate().map(|(row, value)| {
-        let key = keys.value(row).to_owned();
-        NewRecord { topic: inserted.topic, key, value }
+        let record = NewRecord { topic: inserted.topic, key: keys.value(row).to_owned(), value };
+        match record.size() {
+            ..=MAX_RECORD_BYTES => Ok(record),
+            size => Err(poison(format!("it makes a record of {size} bytes, and one may have {MAX_RECORD_BYTES}"))),
+        }
     });
-    Ok(records.collect())
+    records.collect()
 }
 
 /// Says in dead letters where the record is that they came from: SQL does not know it.

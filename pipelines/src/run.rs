@@ -154,7 +154,11 @@ impl Worker {
         let outputs = evaluate(processor, polled).await.map_err(Hindrance::Functions)?;
         let evaluated = started.elapsed();
         let told = Tally::of(&outputs);
-        consumer.commit(outputs).await.map_err(Hindrance::Log)?;
+        if let Err(error) = consumer.commit(outputs).await {
+            // It may have been too much for brokers that are slow now.
+            *limit = (*limit / 2).max(1);
+            return Err(Hindrance::Log(error));
+        }
         told.tell(self.pipeline.name(), count, evaluated, started.elapsed());
         *limit = next_limit(*limit, count, evaluated, &self.options);
         Ok(())

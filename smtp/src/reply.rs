@@ -93,6 +93,7 @@ replies! {
     SENDER_NEEDS_UTF8 = 550 "5.6.7" "The sender is not ASCII: say SMTPUTF8 with MAIL";
     RECIPIENT_NEEDS_UTF8 = 553 "5.6.7" "The recipient is not ASCII: say SMTPUTF8 with MAIL";
     MESSAGE_TOO_BIG = 552 "5.3.4" "The message is larger than the limit given with SIZE";
+    ENVELOPE_TOO_LARGE = 554 "5.5.3" "Too many recipients for one message; send it to fewer at a time";
     SPOKE_EARLY = 554 "5.5.0" "You spoke before it was your turn; wait for the reply";
     ROUTING_LOOP = 554 "5.4.6" "The message has passed too many servers: a routing loop";
     BARE_CR_OR_LF = 554 "5.6.0" "The message has a bare CR or LF; lines end with <CRLF>";

@@ -4,34 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::gauge;
-use millrace_query::mail::{LANDER_GROUP, search};
-use millrace_query::tables::Table;
-use millrace_schemas::Topic;
 use millrace_storage::LogError;
 use tokio_util::sync::CancellationToken;
 
-use super::role::RECEPTION_PIPELINE;
+use super::groups::{Group, of_lander, of_pipelines};
 use super::{Node, Role};
 
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A group and the topic that it consumes.
-type Group = (String, Topic);
-
 /// The groups whose members run here.
 fn groups(node: &Node) -> Vec<Group> {
-    let mut groups = Vec::new();
-    if node.runs(Role::Pipelines) {
-        groups.push((RECEPTION_PIPELINE.to_owned(), Topic::Reception));
-    }
-    if node.runs(Role::Lander) {
-        groups.push((LANDER_GROUP.to_owned(), Topic::MailboxChanges));
-        groups.push((search::GROUP.to_owned(), Topic::MailboxChanges));
-        let events = [Table::Reception, Table::Screened, Table::Delivery, Table::DeadLetter];
-        groups.extend(events.map(|table| (format!("lander.{table}"), table.topic())));
-    }
-    groups
+    let of = |role: Role, groups: fn() -> Vec<Group>| if node.runs(role) { groups() } else { Vec::new() };
+    [of(Role::Pipelines, of_pipelines), of(Role::Lander, of_lander)].concat()
 }
 
 /// Tells until `shutdown`.

@@ -17,6 +17,7 @@
 mod audit;
 mod background;
 pub mod check;
+mod groups;
 mod health;
 mod lag;
 mod maintenance;

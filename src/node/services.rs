@@ -14,6 +14,7 @@ use millrace_storage::cluster::{
 };
 use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
 
+use super::groups;
 use crate::config::cluster::{needed, secret};
 use crate::config::{Config, StorageKind};
 
@@ -113,6 +114,7 @@ pub fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
         sasl,
         is_name_kept: config.node_name.is_some(),
         session_timeout: Duration::from_secs(kafka.session_timeout_s),
+        needed_by: groups::all().into_iter().map(|(group, topic)| (topic, group)).collect(),
         ..KafkaOptions::new(brokers, node_name(config))
     })
 }

@@ -6,6 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use millrace_schemas::Topic;
 
+/// Key and value of one record, together, at most: a line that no record of ours comes near, and every adapter draws.
+pub const MAX_RECORD_BYTES: usize = 4 << 20;
+
 /// A record to append. The partition follows from the key ([`millrace_schemas::topic::partition_of`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
@@ -42,12 +45,33 @@ pub enum LogError {
     /// Whatever was being committed was not; start again from the group's position.
     #[error("partition {partition} of {topic} is no longer ours: {reason}")]
     Fenced { topic: Topic, partition: u32, reason: String },
+    /// A record has more than [`MAX_RECORD_BYTES`]. Nothing was appended, and the same is refused again.
+    #[error("a record of {topic} has {bytes} bytes, and a record may have {MAX_RECORD_BYTES}")]
+    TooLarge { topic: Topic, bytes: usize },
     /// The partition does not exist.
     #[error("{topic} has no partition {partition}")]
     NoPartition { topic: Topic, partition: u32 },
     /// Stored data is damaged.
     #[error("the log is damaged: {0}")]
     Damaged(String),
+}
+
+impl NewRecord {
+    /// Bytes of key and value.
+    pub fn size(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
+/// Refuses records that no log takes.
+///
+/// # Errors
+/// The first of them, as [`LogError::TooLarge`].
+pub(crate) fn check_sizes(records: &[NewRecord]) -> Result<(), LogError> {
+    match records.iter().find(|record| record.size() > MAX_RECORD_BYTES) {
+        Some(record) => Err(LogError::TooLarge { topic: record.topic, bytes: record.size() }),
+        None => Ok(()),
+    }
 }
 
 /// Topics of partitions. Offsets begin at 0, rise by one a record (a broker may leave gaps), and never change.

@@ -70,7 +70,7 @@ impl Stages {
 
     /// JSON of [`crate::Summary`].
     pub fn summarise(&self, raw: &[u8]) -> String {
-        summary::summarise(raw).to_json()
+        summary::summarise_to_json(raw)
     }
 
     /// JSON of [`crate::AuthVerdict`], within 5 s. `reverse_path` is None for the null reverse-path.

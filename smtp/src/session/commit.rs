@@ -15,8 +15,8 @@ use crate::session::Session;
 use crate::session::envelope::Transaction;
 use crate::trace::Trace;
 
-/// Why a message is not durable. To the client it is all one: 452, send it again later. When it had been stored
-/// and only the answer was lost, first-seen finds the second copy.
+/// Why a message is not durable. To the client it is all one, 452, send it again later, but for an envelope that no log
+/// takes. When it had been stored and only the answer was lost, first-seen finds the second copy.
 #[derive(Debug, thiserror::Error)]
 enum CommitError {
     #[error(transparent)]
@@ -66,6 +66,10 @@ impl Session {
                 metrics::histogram!("millrace_smtp_commit_seconds").record(started_at.elapsed());
                 tracing::debug!(%message_id, size_bytes, "message accepted");
                 Reply::with(250, "2.0.0", format!("Ok: queued as {message_id}"))
+            }
+            Err(CommitError::Log(error @ LogError::TooLarge { .. })) => {
+                tracing::warn!(%message_id, %error, "message refused: its envelope is too large");
+                reply::ENVELOPE_TOO_LARGE
             }
             Err(error) => {
                 metrics::counter!("millrace_smtp_messages_unstored_total").increment(1);

@@ -9,7 +9,7 @@ use millrace_schemas::Topic;
 use millrace_schemas::topic::partition_of;
 
 use super::{A_MOMENT, PATIENCE, Place, unique};
-use crate::log::{Log, LogError, NewRecord, Position, Record};
+use crate::log::{Log, LogError, MAX_RECORD_BYTES, NewRecord, Position, Record};
 
 /// Every case of this suite, and of [`super::consumer`].
 pub async fn all(place: &dyn Place<dyn Log>) {
@@ -18,6 +18,7 @@ pub async fn all(place: &dyn Place<dyn Log>) {
     an_append_to_many_topics_is_visible_as_a_whole(place).await;
     reads_keep_to_their_limits(place).await;
     reading_at_the_end_is_empty(place).await;
+    a_record_of_the_largest_size_is_taken_and_a_larger_one_never(place).await;
     a_partition_that_does_not_exist_is_refused(place).await;
     waiting_ends_with_a_record_or_the_timeout(place).await;
     concurrent_appends_all_get_places_of_their_own(place).await;
@@ -97,6 +98,26 @@ pub async fn an_append_to_many_topics_is_visible_as_a_whole(place: &dyn Place<dy
         let read = log.read(topic, position.partition, position.offset, 1, 1000).await.expect("a read");
         assert_eq!(read[0].value, topic.name());
     }
+}
+
+pub async fn a_record_of_the_largest_size_is_taken_and_a_larger_one_never(place: &dyn Place<dyn Log>) {
+    let log = place.open().await;
+    let key = unique("key");
+    // Bytes that do not get fewer by compression.
+    let noise = std::iter::repeat_with(|| *ulid::Ulid::new().0.to_le_bytes().first().expect("it has 16"));
+    let largest: Vec<u8> = noise.take(MAX_RECORD_BYTES - key.len()).collect();
+    let large = |bytes: &[u8]| NewRecord { topic: Topic::DeadLetter, key: key.clone(), value: bytes.to_vec().into() };
+    for records in [vec![large(&largest)], vec![large(&largest), record(Topic::DeadLetter, &key, "and another")]] {
+        let positions = log.append(records).await.expect("an append");
+        let read = log.read(Topic::DeadLetter, positions[0].partition, positions[0].offset, 1, 1).await;
+        assert!(read.expect("a read")[0].value == largest[..]);
+    }
+    let larger = [&largest[..], b"x"].concat();
+    let is_refused = |outcome| matches!(outcome, Err(LogError::TooLarge { topic: Topic::DeadLetter, bytes }) if bytes == MAX_RECORD_BYTES + 1);
+    assert!(is_refused(log.append(vec![large(&larger)]).await));
+    let mut consumer = log.subscribe(&unique("group"), Topic::Reception).await.expect("a group");
+    assert!(is_refused(consumer.commit(vec![large(&larger)]).await));
+    consumer.commit(vec![record(Topic::DeadLetter, &key, "in its place")]).await.expect("a commit");
 }
 
 pub async fn reads_keep_to_their_limits(place: &dyn Place<dyn Log>) {

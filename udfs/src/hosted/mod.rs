@@ -52,7 +52,7 @@ pub async fn fetch_body(body: Option<&str>) -> Option<Vec<u8>> {
 
 /// JSON of [`crate::Summary`].
 pub fn summarise(raw: &[u8]) -> String {
-    value("summarise", summary::VERSION, || summary::summarise(raw).to_json())
+    value("summarise", summary::VERSION, || summary::summarise_to_json(raw))
 }
 
 /// JSON of [`crate::AuthVerdict`]; `reverse_path` is None for the null reverse-path.

@@ -17,14 +17,18 @@ use crate::guard::guarded;
 use crate::message::{self, text};
 
 /// Which rules made a summary.
-pub const VERSION: &str = "summary/2";
+pub const VERSION: &str = "summary/3";
 
 const MAX_SUBJECT_CHARS: usize = 998;
 const MAX_PREVIEW_CHARS: usize = 256;
 /// Text that a preview and the language are taken from.
 const PREVIEW_SOURCE_BYTES: usize = 8 * 1024;
+/// JSON of a summary: each recipient's record has it, and its lists are what a sender chooses.
+const MAX_JSON_BYTES: usize = 64 * 1024;
 const MAX_IDS: usize = 100;
 const MAX_ID_CHARS: usize = 512;
+/// The defect of a message whose lists were too long for a summary.
+const LISTS_CUT: &str = "lists-cut";
 
 /// A message's structure, addresses, subject, preview and attachments. Every list and text is bounded. Missing fields
 /// read as empty, so that a summary of any version is readable.
@@ -72,6 +76,33 @@ impl Summary {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a summary has only text keys, so that JSON always takes it")
     }
+
+    /// Until no list has more than one entry, which is far below any limit.
+    fn halve_lists(&mut self) {
+        for addresses in
+            [&mut self.from, &mut self.to, &mut self.cc, &mut self.bcc, &mut self.reply_to, &mut self.sender]
+        {
+            addresses.truncate(addresses.len().div_ceil(2));
+        }
+        for ids in [&mut self.message_id, &mut self.in_reply_to, &mut self.references] {
+            ids.truncate(ids.len().div_ceil(2));
+        }
+        self.attachments.truncate(self.attachments.len().div_ceil(2));
+        if self.defects.last().is_none_or(|last| last != LISTS_CUT) {
+            self.defects.push(LISTS_CUT.to_owned());
+        }
+    }
+}
+
+/// The summary of `raw` as JSON of at most [`MAX_JSON_BYTES`]: lists that make it longer lose their ends.
+pub(crate) fn summarise_to_json(raw: &[u8]) -> String {
+    let mut summary = summarise(raw);
+    let mut json = summary.to_json();
+    while json.len() > MAX_JSON_BYTES {
+        summary.halve_lists();
+        json = summary.to_json();
+    }
+    json
 }
 
 /// Summarises `raw`. What cannot be read is left out and named in `defects`.
@@ -160,6 +191,21 @@ fn count_parts(message: &Message<'_>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_that_are_too_long_in_all_lose_their_ends() {
+        let name = "견".repeat(80);
+        let list = (0..900).map(|n| format!("\"{name}\" <a{n}@b.example>")).collect::<Vec<_>>().join(",\r\n ");
+        let raw = format!("From: {list}\r\nTo: {list}\r\nCc: {list}\r\nSubject: many\r\n\r\nhi\r\n");
+        let json = summarise_to_json(raw.as_bytes());
+        assert!((MAX_JSON_BYTES / 4..=MAX_JSON_BYTES).contains(&json.len()), "{}", json.len());
+        let summary = Summary::parse(&json);
+        assert_eq!((summary.subject.as_deref(), summary.preview.as_str()), (Some("many"), "hi"));
+        assert_eq!(summary.to[0].email, "a0@b.example");
+        assert_eq!(summary.defects.iter().filter(|defect| *defect == LISTS_CUT).count(), 1);
+        let whole = Summary::parse(&summarise_to_json(b"From: a@b.example\r\n\r\nhi\r\n"));
+        assert!(!whole.defects.iter().any(|defect| defect == LISTS_CUT));
+    }
 
     #[test]
     fn a_summary_of_another_version_or_a_damaged_one_still_reads() {

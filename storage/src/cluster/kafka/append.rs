@@ -1,12 +1,13 @@
 //! Appending: a record by itself through the idempotent producer, several as one through transactions that all who
 //! wait share.
 
+use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::options::{APPEND_TIMEOUT, KafkaOptions, Telling};
-use super::transaction::{Failure, Transactions, Transactor, position, unavailable};
+use super::transaction::{Failure, Transactions, Transactor, end_what_was_left_open, position, unavailable};
 use crate::log::{LogError, NewRecord, Position};
 
 /// Callers whose records share a transaction.
@@ -23,18 +24,47 @@ struct Request {
     answer: Answer,
 }
 
+type Single = FutureProducer<Telling>;
+
 pub(super) struct Appender {
-    producer: FutureProducer<Telling>,
+    options: KafkaOptions,
+    /// One that has met a fatal error takes nothing ever again, and another is made in its place.
+    producer: Mutex<Single>,
     requests: mpsc::Sender<Request>,
 }
 
 impl Appender {
     /// Starts the task that runs transactions.
     pub(super) fn start(options: &KafkaOptions) -> Result<Self, KafkaError> {
-        let producer = options.producer().create_with_context(Telling)?;
+        let producer = Mutex::new(options.producer().create_with_context(Telling)?);
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
-        tokio::spawn(serve(waiting, Transactions::new(options, "append")));
-        Ok(Self { producer, requests })
+        let mut transactions = Transactions::new(options, "append");
+        let is_name_kept = options.is_name_kept;
+        tokio::spawn(async move {
+            if is_name_kept {
+                end_what_was_left_open(&mut transactions).await;
+            }
+            serve(waiting, transactions).await;
+        });
+        Ok(Self { options: options.clone(), producer, requests })
+    }
+
+    /// Whether records are taken, as far as is known without sending one.
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        let fatal = self.producer.lock().client().fatal_error();
+        let Some((code, reason)) = fatal else { return Ok(()) };
+        self.replace(code, &reason);
+        Err(LogError::Unavailable(format!("the producer has ended and begins anew: {reason}")))
+    }
+
+    fn replace(&self, code: RDKafkaErrorCode, reason: &str) {
+        match self.options.producer().create_with_context(Telling) {
+            Ok(anew) => {
+                tracing::error!(?code, reason, "the idempotent producer has ended and begins anew");
+                *self.producer.lock() = anew;
+            }
+            Err(error) => tracing::error!(%error, "no new producer can be made"),
+        }
     }
 
     /// Appends records to the partitions beside them.
@@ -54,9 +84,15 @@ impl Appender {
             .partition(partition as i32)
             .key(record.key.as_bytes())
             .payload(&record.value[..]);
-        match self.producer.send(item, APPEND_TIMEOUT).await {
+        let producer = self.producer.lock().clone();
+        match producer.send(item, APPEND_TIMEOUT).await {
             Ok(delivery) => Ok(position(record, delivery.partition, delivery.offset)),
-            Err((error, _)) => Err(refusal(record, partition, &error)),
+            Err((error, _)) => {
+                let refused = refusal(record, partition, &error);
+                // The caller is answered as ever; who comes next finds a producer that works.
+                let _ = self.check();
+                Err(refused)
+            }
         }
     }
 }

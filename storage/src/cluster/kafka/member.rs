@@ -17,9 +17,9 @@ use super::membership::{Membership, Shared};
 use super::options::REQUEST_TIMEOUT;
 use super::read::{cannot_read, patiently, record};
 use super::slots::Slot;
-use super::transaction::{Failure, Offsets, Transactions, unavailable};
+use super::transaction::{Failure, Offsets, Transactions, end_what_was_left_open, unavailable};
 use super::{Layout, place_records};
-use crate::log::{Consumer, LogError, NewRecord, Position, Record};
+use crate::log::{Consumer, LogError, NewRecord, Position, Record, check_sizes};
 
 /// Bytes that one poll returns, about.
 const MAX_POLL_BYTES: usize = 8 * 1024 * 1024;
@@ -62,6 +62,14 @@ impl Cursor {
     }
 }
 
+/// A step of a commit.
+#[derive(Clone, Copy)]
+struct Moved {
+    partition: u32,
+    tenure: u64,
+    to: u64,
+}
+
 /// A member of a group on Kafka.
 pub(super) struct KafkaConsumer {
     // Queues hold the client, so they go before the membership does.
@@ -71,8 +79,8 @@ pub(super) struct KafkaConsumer {
     layout: Arc<Layout>,
     topic: Topic,
     transactions: Transactions,
-    /// Positions that a commit without an answer would have taken the group to.
-    in_doubt: Option<BTreeMap<u32, u64>>,
+    /// What a commit without an answer would have moved.
+    in_doubt: Option<Vec<Moved>>,
     /// Where the next poll begins, so that no partition starves.
     turn: usize,
     _slot: Slot,
@@ -81,8 +89,10 @@ pub(super) struct KafkaConsumer {
 impl KafkaConsumer {
     pub(super) fn new(membership: Membership, layout: Arc<Layout>, topic: Topic, group: &str, slot: Slot) -> Self {
         let id = format!("{group}.{}", slot.number());
+        // Many a member never commits outputs; one that does connects again.
         if layout.options.is_name_kept {
-            tokio::spawn(end_what_was_left_open(Transactions::new(&layout.options, &id)));
+            let mut left = Transactions::new(&layout.options, &id);
+            tokio::spawn(async move { end_what_was_left_open(&mut left).await });
         }
         let transactions = Transactions::new(&layout.options, &id);
         Self {
@@ -234,28 +244,31 @@ impl KafkaConsumer {
         let begun = self.transactions.call(|transactor| transactor.begin_anew().map(drop)).await;
         begun.map_err(unavailable)?;
         let (consumer, topic) = (self.membership.consumer.clone(), self.topic);
-        let is_committed = blocking(move || {
-            for (partition, to) in &moves {
-                if committed(&consumer, topic, *partition)? != Some(*to) {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
+        let found = blocking(move || {
+            let look = |moved: Moved| Ok((moved, committed(&consumer, topic, moved.partition)? == Some(moved.to)));
+            moves.into_iter().map(look).collect::<Result<Vec<_>, LogError>>()
         })
         .await?;
+        // The step was whole or not at all. What has gone to another since was perhaps moved on by it, and says nothing.
+        let tenures = self.membership.tenures();
+        let is_ours = |moved: &Moved| tenures.get(&moved.partition) == Some(&moved.tenure);
+        let is_committed = found.iter().filter(|(moved, _)| is_ours(moved)).all(|(_, is_there)| *is_there);
         self.in_doubt = None;
         self.cursors.values_mut().for_each(if is_committed { Cursor::committed } else { Cursor::rewind });
         Ok(())
     }
 
-    fn moves(&self) -> BTreeMap<u32, u64> {
-        self.cursors.iter().filter_map(|(partition, cursor)| Some((*partition, cursor.move_to()?))).collect()
+    fn moves(&self) -> Vec<Moved> {
+        let moved = |(partition, cursor): (&u32, &Cursor)| {
+            Some(Moved { partition: *partition, tenure: cursor.tenure, to: cursor.move_to()? })
+        };
+        self.cursors.iter().filter_map(moved).collect()
     }
 
-    fn list(&self, moves: &BTreeMap<u32, u64>) -> Result<TopicPartitionList, LogError> {
+    fn list(&self, moves: &[Moved]) -> Result<TopicPartitionList, LogError> {
         let mut list = TopicPartitionList::new();
-        for (partition, offset) in moves {
-            let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
+        for Moved { partition, to, .. } in moves {
+            let offset = Offset::Offset(i64::try_from(*to).unwrap_or(i64::MAX));
             let added = list.add_partition_offset(self.topic.name(), *partition as i32, offset);
             added.map_err(|error| cannot_read(self.topic, &error))?;
         }
@@ -263,7 +276,7 @@ impl KafkaConsumer {
     }
 
     /// Moves the group alone.
-    async fn commit_positions(&self, moves: &BTreeMap<u32, u64>) -> Result<Vec<Position>, Failure> {
+    async fn commit_positions(&self, moves: &[Moved]) -> Result<Vec<Position>, Failure> {
         let list = self.list(moves).map_err(|error| Failure::Refused(error.to_string()))?;
         let consumer = self.membership.consumer.clone();
         let done = tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync)).await;
@@ -275,11 +288,7 @@ impl KafkaConsumer {
     }
 
     /// Moves the group and appends the outputs, in one transaction.
-    async fn commit_outputs(
-        &mut self,
-        outputs: Vec<NewRecord>,
-        moves: &BTreeMap<u32, u64>,
-    ) -> Result<Vec<Position>, Failure> {
+    async fn commit_outputs(&mut self, outputs: Vec<NewRecord>, moves: &[Moved]) -> Result<Vec<Position>, Failure> {
         let refused = |error: LogError| Failure::Refused(error.to_string());
         let records = place_records(&self.layout, outputs).map_err(refused)?;
         let offsets = if moves.is_empty() {
@@ -287,20 +296,17 @@ impl KafkaConsumer {
         } else {
             let member = self.membership.consumer.group_metadata();
             let member = member.ok_or_else(|| Failure::Fenced("we are no member of the group".to_owned()))?;
+            // After the generation was read: a partition that goes from here on goes with a new one, and Kafka refuses.
+            let tenures = self.membership.tenures();
+            if moves.iter().any(|moved| tenures.get(&moved.partition) != Some(&moved.tenure)) {
+                return Err(Failure::Fenced("a partition went to another member of the group".to_owned()));
+            }
             Some(Offsets { positions: self.list(moves).map_err(refused)?, member })
         };
         let begun = Instant::now();
         let committed = self.transactions.call(move |transactor| transactor.run(&records, offsets.as_ref())).await;
         metrics::histogram!("millrace_log_transaction_seconds").record(begun.elapsed());
         committed
-    }
-}
-
-/// A transaction that a predecessor of our name left open holds back everyone who reads what it wrote. Many a member
-/// never commits outputs; one that does connects again.
-async fn end_what_was_left_open(mut transactions: Transactions) {
-    if let Err(failure) = transactions.call(|transactor| transactor.begin_anew().map(drop)).await {
-        tracing::warn!(?failure, "what a predecessor left open ends when its time is over");
     }
 }
 
@@ -403,6 +409,7 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn commit(&mut self, outputs: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        check_sizes(&outputs)?;
         self.settle().await?;
         self.refresh()?;
         let moves = self.moves();
@@ -421,7 +428,7 @@ impl Consumer for KafkaConsumer {
                 Err(LogError::Unavailable(reason))
             }
             Err(Failure::Fenced(reason)) => {
-                let partition = moves.keys().next().copied().unwrap_or(0);
+                let partition = moves.first().map_or(0, |moved| moved.partition);
                 Err(self.lose(partition, &reason))
             }
             Err(Failure::InDoubt(reason)) => {

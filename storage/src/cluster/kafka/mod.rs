@@ -30,7 +30,7 @@ use self::membership::Membership;
 use self::options::{REQUEST_TIMEOUT, Telling};
 use self::read::{Range, Readers, cannot_read, patiently};
 use self::slots::Slots;
-use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
+use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record, check_sizes};
 
 mod append;
 mod ends;
@@ -131,8 +131,9 @@ impl Log for KafkaLog {
 
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
         if records.is_empty() {
-            return Ok(Vec::new());
+            return self.appender.check().map(|()| Vec::new());
         }
+        check_sizes(&records)?;
         let (begun, count) = (Instant::now(), records.len());
         let appended = self.appender.append(place_records(&self.layout, records)?).await;
         metrics::histogram!("millrace_log_append_seconds").record(begun.elapsed());

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millrace_schemas::Topic;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
+use crate::log::MAX_RECORD_BYTES;
 use crate::secret::Secret;
 
 /// A user at the brokers (SASL).
@@ -41,6 +43,9 @@ pub struct KafkaOptions {
     pub sasl: Option<SaslOptions>,
     /// How long a member of a group may be silent before its partitions go to others.
     pub session_timeout: Duration,
+    /// Groups that must have processed what goes, by topic, also when the brokers have forgotten where they were: a group
+    /// without members is forgotten after `offsets.retention.minutes`.
+    pub needed_by: Vec<(Topic, String)>,
 }
 
 impl KafkaOptions {
@@ -56,6 +61,7 @@ impl KafkaOptions {
             ca_file: None,
             sasl: None,
             session_timeout: Duration::from_secs(10),
+            needed_by: Vec::new(),
         }
     }
 }
@@ -65,6 +71,9 @@ pub(super) const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After this the coordinator aborts a transaction whose process is silent: until then, nobody reads past it.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a batch of one record of the largest size takes.
+pub(super) const MAX_BATCH_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
 /// How long a question to the brokers may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,6 +115,7 @@ impl KafkaOptions {
         let mut config = self.client(what);
         config.set("enable.idempotence", "true").set("acks", "all");
         config.set("message.timeout.ms", ms(APPEND_TIMEOUT)).set("compression.type", "lz4");
+        config.set("message.max.bytes", MAX_BATCH_BYTES.to_string());
         config
     }
 

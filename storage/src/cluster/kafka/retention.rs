@@ -63,14 +63,26 @@ fn cuts(options: &KafkaOptions, places: &[Place], age: Duration) -> Result<HashM
     if cuts.is_empty() {
         return Ok(cuts);
     }
+    for (topic, group) in &options.needed_by {
+        hold_back(options, group, Some(*topic), &mut cuts)?;
+    }
     for group in client.fetch_group_list(None, REQUEST_TIMEOUT)?.groups() {
-        hold_back(options, group.name(), &mut cuts)?;
+        hold_back(options, group.name(), None, &mut cuts)?;
     }
     Ok(cuts)
 }
 
-/// Keeps what a group has not processed, on the partitions where it has ever committed.
-fn hold_back(options: &KafkaOptions, group: &str, cuts: &mut HashMap<Place, (i64, i64)>) -> Result<(), KafkaError> {
+/// Keeps what a group has not processed, on the partitions where it has a position; and all of a topic that needs the
+/// group where it has none.
+fn hold_back(
+    options: &KafkaOptions,
+    group: &str,
+    needed_by: Option<Topic>,
+    cuts: &mut HashMap<Place, (i64, i64)>,
+) -> Result<(), KafkaError> {
+    if cuts.is_empty() {
+        return Ok(());
+    }
     let observer: BaseConsumer<Telling> = options.observer(group).create_with_context(Telling)?;
     let mut list = TopicPartitionList::new();
     for (topic, partition) in cuts.keys() {
@@ -79,8 +91,11 @@ fn hold_back(options: &KafkaOptions, group: &str, cuts: &mut HashMap<Place, (i64
     for place in observer.committed_offsets(list, REQUEST_TIMEOUT)?.elements() {
         let Ok(topic) = place.topic().parse::<Topic>() else { continue };
         let key = (topic, place.partition().unsigned_abs());
-        if let (Offset::Offset(at), Some((_, to))) = (place.offset(), cuts.get_mut(&key)) {
-            *to = (*to).min(at);
+        let Some((_, to)) = cuts.get_mut(&key) else { continue };
+        match place.offset() {
+            Offset::Offset(at) => *to = (*to).min(at),
+            _ if needed_by == Some(topic) => *to = i64::MIN,
+            _ => {}
         }
     }
     cuts.retain(|_, (first, to)| to > first);

@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 
-use super::options::{KafkaOptions, REQUEST_TIMEOUT, Telling};
+use super::options::{KafkaOptions, MAX_BATCH_BYTES, REQUEST_TIMEOUT, Telling};
 use super::reach;
 use crate::log::LogError;
 
@@ -49,6 +49,7 @@ struct Sizes {
     partitions: i32,
     replicas: i32,
     min_insync_replicas: String,
+    max_batch_bytes: String,
 }
 
 impl Sizes {
@@ -56,13 +57,15 @@ impl Sizes {
         let replicas = options.replication_factor.max(1) as i32;
         // With three replicas one broker may be away: two still hold every record that was acknowledged.
         let min_insync_replicas = (replicas - 1).max(1).to_string();
-        Self { partitions: options.partitions.max(1) as i32, replicas, min_insync_replicas }
+        let max_batch_bytes = MAX_BATCH_BYTES.to_string();
+        Self { partitions: options.partitions.max(1) as i32, replicas, min_insync_replicas, max_batch_bytes }
     }
 
     fn topic(&self, topic: Topic) -> NewTopic<'_> {
         let partitions = if topic.is_compacted() { 1 } else { self.partitions };
         let new = NewTopic::new(topic.name(), partitions, TopicReplication::Fixed(self.replicas))
             .set("min.insync.replicas", &self.min_insync_replicas)
+            .set("max.message.bytes", &self.max_batch_bytes)
             // The log's own clock: readers compare it with one another's.
             .set("message.timestamp.type", "LogAppendTime")
             .set("unclean.leader.election.enable", "false");

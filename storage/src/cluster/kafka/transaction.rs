@@ -89,8 +89,9 @@ impl Transactor {
         let producer = self.begin_anew()?;
         let outcome = attempt(producer, records, offsets);
         if let Err(failure) = &outcome {
-            let is_over = matches!(failure, Failure::Refused(_)) && producer.abort_transaction(TIMEOUT).is_ok();
-            if !is_over {
+            // Left open it would hold back who reads what it wrote. A producer with a successor is told so at once.
+            let is_known = !matches!(failure, Failure::InDoubt(_));
+            if !(is_known && producer.abort_transaction(TIMEOUT).is_ok()) {
                 // A new producer of the same id ends what this one left.
                 self.producer = None;
             }
@@ -130,6 +131,13 @@ impl Transactions {
                 Err(Failure::InDoubt(format!("no answer for {} s", PATIENCE.as_secs())))
             }
         }
+    }
+}
+
+/// A transaction that a predecessor of our name left open holds back everyone who reads what it wrote: it ends now.
+pub(super) async fn end_what_was_left_open(transactions: &mut Transactions) {
+    if let Err(failure) = transactions.call(|transactor| transactor.begin_anew().map(drop)).await {
+        tracing::warn!(?failure, "what a predecessor left open ends when its time is over");
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::groups::{Tenancy, fenced};
 use super::queue::{Advance, Move};
 use super::shared::{Answer, Shared};
-use crate::log::{Consumer, LogError, NewRecord, Position, Record};
+use crate::log::{Consumer, LogError, NewRecord, Position, Record, check_sizes};
 
 /// Bytes that one poll returns, about.
 const MAX_POLL_BYTES: usize = 8 * 1024 * 1024;
@@ -189,6 +189,7 @@ impl Consumer for EmbeddedConsumer {
 
     /// When the disk does not answer in time, the next call first waits for what became of this commit.
     async fn commit(&mut self, outputs: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        check_sizes(&outputs)?;
         self.settle(self.stall_deadline()).await?;
         let polled = self.cursors.iter().filter(|(_, cursor)| cursor.next > cursor.start || cursor.is_sought);
         let moves: Vec<Move> =

@@ -17,7 +17,7 @@ use millrace_schemas::Topic;
 
 use self::disk::{Disk, LocalDisk};
 use crate::embedded::OpenError;
-use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
+use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record, check_sizes};
 
 mod claims;
 mod committer;
@@ -107,6 +107,7 @@ impl Log for EmbeddedLog {
     /// When the disk does not answer in time the records may still be written later: the caller's retry is then a
     /// second record, as after an answer lost on the way.
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        check_sizes(&records)?;
         let answer = self.shared.submit(records, None).await?;
         match tokio::time::timeout(self.shared.pressure.stall_timeout(), answer).await {
             Ok(Ok(outcome)) => outcome,
