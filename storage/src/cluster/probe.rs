@@ -274,4 +274,21 @@ mod tests {
             assert!(refusal.contains(told), "{fault:?}: {refusal}");
         }
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs S3: compose/native/test"]
+    async fn a_real_store_passes_and_is_left_as_it_was() {
+        let service = |variable| std::env::var(variable).unwrap_or_else(|_| panic!("{variable} says where S3 is"));
+        let options = S3Options {
+            endpoint: Some(service("MILLRACE_TEST_S3")),
+            prefix: format!("probe-{}", ulid::Ulid::new()),
+            access_key: Some(service("MILLRACE_TEST_S3_KEY")),
+            secret_key: Some(crate::Secret::new(service("MILLRACE_TEST_S3_SECRET"))),
+            ..S3Options::new("millrace")
+        };
+        let store = crate::cluster::object_store::build(&options).unwrap();
+        bucket(&store, &options).await.unwrap();
+        let left: Vec<_> = store.list(Some(&Path::from(options.prefix))).try_collect().await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
 }
