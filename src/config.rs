@@ -2,12 +2,13 @@
 //!
 //! Order, the first that says something wins: command line, environment, file, default. `millrace.example.toml` shows
 //! every key with its default; a test holds it against this struct. What a file says and nobody understands ([`keys`])
-//! and numbers that nothing could work with ([`ranges`]) are refused.
+//! and numbers that nothing could work with ([`ranges`]) are refused, without a word of the secrets beside ([`refusal`]).
 
 pub mod cluster;
 mod http;
 mod keys;
 mod ranges;
+mod refusal;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -138,8 +139,12 @@ pub struct Http {
     #[config(env = "MILLRACE_HTTP_BASE_URL")]
     pub base_url: Option<String>,
 
-    /// File with 32 bytes that seal bearer tokens and the ids of uploads: the same for all processes that serve the API.
-    /// Without it one is made in the data directory.
+    /// What seals bearer tokens and the ids of uploads, as 64 hexadecimal digits: the same for all processes that serve the
+    /// API. Without it and without a file, one is made in the data directory. Better in a file or the variable.
+    #[config(env = "MILLRACE_HTTP_UPLOAD_KEY")]
+    pub upload_key: Option<cluster::Hidden>,
+
+    /// File that holds the key, as 32 bytes.
     #[config(env = "MILLRACE_HTTP_UPLOAD_KEY_FILE")]
     pub upload_key_file: Option<PathBuf>,
 
@@ -220,8 +225,10 @@ impl Config {
         if let Some(path) = path {
             let file = File::with_format(path, FileFormat::Toml).required();
             // Before the values: a key in the wrong place says more than the value that it seems to lack.
-            keys::check(&file, &path.display().to_string(), &Self::META)?;
-            builder = builder.preloaded(file.load()?);
+            let name = path.display().to_string();
+            keys::check(&file, &name, &Self::META)?;
+            let layer = file.load().map_err(|error| refusal::refusal(error, &name, &Self::META))?;
+            builder = builder.preloaded(layer);
         }
         let config = builder.load()?;
         ranges::check(&config)?;

@@ -12,6 +12,13 @@ use serde::Deserialize;
 #[serde(from = "String")]
 pub struct Hidden(Secret);
 
+impl Hidden {
+    /// What it hides.
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+}
+
 impl From<String> for Hidden {
     fn from(secret: String) -> Self {
         Self(Secret::new(secret))

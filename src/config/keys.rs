@@ -6,12 +6,14 @@ use confique::{Error, File, Layer};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::refusal::refusal;
+
 /// Refuses a file with keys that `meta` does not have.
 ///
 /// # Errors
 /// Every such key and, where one is near, the one that was perhaps meant.
 pub fn check(file: &File, name: &str, meta: &Meta) -> anyhow::Result<()> {
-    let Tree(tree) = file.load()?;
+    let Tree(tree) = file.load().map_err(|error| refusal(error, name, meta))?;
     let mut unknown = Vec::new();
     collect_unknown(&tree, meta, "", &mut unknown);
     if unknown.is_empty() {

@@ -171,6 +171,9 @@ async fn api(node: &Arc<Node>) -> anyhow::Result<(&'static str, SocketAddr)> {
 
 /// What seals bearer tokens and the ids of uploads.
 pub fn upload_key(config: &Config) -> anyhow::Result<UploadKey> {
+    if let Some(key) = config.http.upload_key()? {
+        return Ok(key.into());
+    }
     let file = config.http.upload_key_file.clone().unwrap_or_else(|| config.data_dir.join("keys/upload.key"));
     Ok(secret::load_or_make(&file)?.into())
 }
