@@ -104,7 +104,7 @@ impl Redis {
 
     /// Runs a script, which may happen twice when a connection breaks.
     pub(super) async fn run(&self, script: &Script, keys: &[Key], args: Vec<Value>) -> Result<Value, Error> {
-        timed(script.name, self.evaluate(script.parsed(), keys, args)).await
+        timed(script.name, Box::pin(self.evaluate(script.parsed(), keys, args))).await
     }
 
     async fn evaluate(&self, script: &scripts::Script, keys: &[Key], args: Vec<Value>) -> Result<Value, Error> {

@@ -194,7 +194,7 @@ impl Watcher {
     async fn publish(&self, nonce: &str) -> Result<(), Error> {
         let beat = message::beat(nonce);
         let publish = async { self.redis.client().await?.publish::<Value, _, _>(self.channel.as_str(), beat).await };
-        timed("publish", publish).await.map(drop)
+        timed("publish", Box::pin(publish)).await.map(drop)
     }
 
     async fn beat(&mut self) {
