@@ -152,7 +152,7 @@ fn age_s(appended_at_us: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::unimplemented)]
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
