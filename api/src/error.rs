@@ -29,7 +29,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Limit("maxSizeUpload", _) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Limit("maxConcurrentUpload", _) => StatusCode::TOO_MANY_REQUESTS,

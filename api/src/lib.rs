@@ -7,7 +7,7 @@
 //! - [`jmap`]: requests, method calls, the objects
 //! - [`mime`]: the structure of stored messages, for the properties that need the body
 //! - [`download`], [`upload`], [`push`], [`snippet`]
-//! - [`status`]: alive, ready, metrics
+//! - [`status`]: alive, ready, metrics; [`timing`]: how long requests take and how they end
 //! - [`registry`]: the schema registry
 //! - [`error`]: the one place where errors become HTTP and JMAP errors
 //!
@@ -28,6 +28,7 @@ mod slots;
 mod snippet;
 mod stall;
 pub mod status;
+mod timing;
 mod upload;
 
 use std::sync::Arc;
@@ -82,9 +83,9 @@ impl Api {
             directory,
             sessions: Sessions::new(&options.upload_key, Arc::new(EmbeddedRevocations::default())),
             throttle: auth::throttle::Throttle::new(options.max_login_failures),
-            request_slots: slots::Slots::default(),
-            push_slots: slots::Slots::default(),
-            upload_slots: slots::Slots::default(),
+            request_slots: slots::Slots::of("requests"),
+            push_slots: slots::Slots::of("pushes"),
+            upload_slots: slots::Slots::of("uploads"),
             upload_memory: Arc::new(Semaphore::new(options.max_upload_memory.max(options.max_size_upload))),
             status: Arc::default(),
             registry: None,

@@ -20,9 +20,10 @@ use crate::download::download;
 use crate::error::{HttpError, RequestError};
 use crate::jmap::{dispatch, request, session};
 use crate::push::event_source::event_source;
-use crate::push::websocket::websocket;
+use crate::push::websocket;
 use crate::registry;
 use crate::status;
+use crate::timing::timed;
 use crate::upload::upload;
 
 /// All of the API, to be served by [`crate::serve`].
@@ -38,12 +39,13 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/jmap/upload/{account_id}", post(upload))
         .route("/jmap/upload/{account_id}/", post(upload))
         .route("/jmap/eventsource", get(event_source))
-        .route("/jmap/ws", get(websocket))
+        .route(websocket::ROUTE, get(websocket::websocket))
         .route("/auth/token", post(token::open).delete(token::close))
         .merge(status::router(api.status.clone()).with_state(()))
         .merge(registry.with_state(()))
         .fallback(|| async { HttpError::NotFound })
         .layer(middleware::from_fn(secure))
+        .layer(middleware::from_fn(timed))
         .with_state(api)
 }
 
@@ -94,11 +96,9 @@ async fn jmap(State(api): State<Arc<Api>>, http_request: Request) -> Result<Resp
     let body = read_body(&api, body).await?;
     let parsed = request::Request::parse(&body, &api.options)?;
     drop(body);
-    let started = std::time::Instant::now();
     let running = Box::pin(dispatch::run(&api, &account, parsed));
     let limit = api.options.request_timeout;
     let response = timeout(limit, running).await.map_err(|_| RequestError::TooLong(limit.as_secs()))?;
-    metrics::histogram!("millrace_api_request_seconds").record(started.elapsed().as_secs_f64());
     Ok(Json(response).into_response())
 }
 

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use metrics::Gauge;
 use parking_lot::Mutex;
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Slots {
+    /// What is counted, as metrics name it.
+    of: &'static str,
     taken: Arc<Mutex<HashMap<String, usize>>>,
 }
 
@@ -17,6 +20,14 @@ pub struct Slot {
 }
 
 impl Slots {
+    pub fn of(of: &'static str) -> Self {
+        Self { of, taken: Arc::default() }
+    }
+
+    fn gauge(&self) -> Gauge {
+        metrics::gauge!("millrace_api_slots_taken", "of" => self.of)
+    }
+
     /// Takes one of `most` places of an account; `None` when all are taken.
     pub fn take(&self, account_id: &str, most: usize) -> Option<Slot> {
         let mut taken = self.taken.lock();
@@ -25,12 +36,14 @@ impl Slots {
             return None;
         }
         *count += 1;
+        self.gauge().increment(1.0);
         Some(Slot { slots: self.clone(), account_id: account_id.to_owned() })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.slots.gauge().decrement(1.0);
         let mut taken = self.slots.taken.lock();
         if let Some(count) = taken.get_mut(&self.account_id) {
             *count -= 1;
@@ -47,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_when_its_holder_goes() {
-        let slots = Slots::default();
+        let slots = Slots::of("tests");
         let first = slots.take("a", 1);
         assert!(first.is_some() && slots.take("a", 1).is_none() && slots.take("b", 1).is_some());
         drop(first);

@@ -107,6 +107,16 @@ enum Hindrance {
     Functions(Unavailable),
 }
 
+impl Hindrance {
+    /// The kind as metrics name it: what the log says, or which function does not answer.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Log(error) => error.kind(),
+            Self::Functions(error) => error.function,
+        }
+    }
+}
+
 impl Worker {
     async fn run(self, processor: Processor) -> Result<(), RunError> {
         let mut processor = Some(processor);
@@ -166,7 +176,7 @@ impl Worker {
 
     /// Waits before the next try, or gives up on what will not pass.
     async fn wait_out(&self, backoff: &mut Backoff, hindrance: Hindrance) -> Result<(), RunError> {
-        let pipeline = self.pipeline.name();
+        let (pipeline, kind) = (self.pipeline.name(), hindrance.kind());
         let reason = match hindrance {
             Hindrance::Log(error @ (LogError::Damaged(_) | LogError::NoPartition { .. })) => {
                 return Err(RunError::Log { pipeline: pipeline.to_owned(), error });
@@ -174,7 +184,8 @@ impl Worker {
             Hindrance::Log(error) => error.to_string(),
             Hindrance::Functions(error) => error.to_string(),
         };
-        counter!("millrace_pipelines_retries_total", "pipeline" => pipeline.to_owned()).increment(1);
+        let labels = [("pipeline", pipeline.to_owned()), ("kind", kind.to_owned())];
+        counter!("millrace_pipelines_retries_total", &labels).increment(1);
         let wait = backoff.next();
         warn!(pipeline, reason, wait_ms = wait.as_millis() as u64, "batch is tried again");
         tokio::select! {

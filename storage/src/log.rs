@@ -74,6 +74,19 @@ pub(crate) fn check_sizes(records: &[NewRecord]) -> Result<(), LogError> {
     }
 }
 
+impl LogError {
+    /// The kind as metrics name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Fenced { .. } => "fenced",
+            Self::TooLarge { .. } => "too_large",
+            Self::NoPartition { .. } => "no_partition",
+            Self::Damaged(_) => "damaged",
+        }
+    }
+}
+
 /// Topics of partitions. Offsets begin at 0, rise by one a record (a broker may leave gaps), and never change.
 #[async_trait]
 pub trait Log: Send + Sync {

@@ -83,7 +83,7 @@ impl EventLander {
             }
             if let Err(error) = result {
                 let pause = backoff.pause();
-                metrics::counter!("millrace_lander_failures_total").increment(1);
+                metrics::counter!("millrace_lander_failures_total", "kind" => error.kind()).increment(1);
                 tracing::warn!(table = %self.table, %error, pause_ms = pause.as_millis(), "landing begins again");
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}

@@ -48,6 +48,25 @@ pub enum TableError {
     Task(#[from] tokio::task::JoinError),
 }
 
+impl TableError {
+    /// The kind as metrics name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Superseded { .. } => "superseded",
+            Self::Backwards { .. } => "backwards",
+            Self::Contended { .. } => "contended",
+            Self::Schema { .. } | Self::NoColumn { .. } | Self::NotByAccount(_) | Self::Unsupported { .. } => "schema",
+            Self::Catalog(_) => "catalog",
+            Self::Iceberg(_) => "iceberg",
+            Self::Arrow(_) => "arrow",
+            Self::Parquet(_) => "parquet",
+            Self::File { .. } | Self::Elsewhere(_) => "file",
+            Self::Object { .. } => "object_store",
+            Self::Task(_) => "task",
+        }
+    }
+}
+
 impl From<iceberg::Error> for TableError {
     fn from(error: iceberg::Error) -> Self {
         Self::Iceberg(Box::new(error))

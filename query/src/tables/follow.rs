@@ -21,7 +21,7 @@ impl Tables {
                 Err(error) => {
                     let pause = backoff.pause();
                     tracing::warn!(%error, pause_ms = pause.as_millis(), "newer snapshots cannot be looked for now");
-                    metrics::counter!("millrace_tables_follow_failures_total").increment(1);
+                    metrics::counter!("millrace_tables_follow_failures_total", "kind" => error.kind()).increment(1);
                     pause
                 }
             };

@@ -29,6 +29,18 @@ enum CommitError {
     Stuck(Duration),
 }
 
+impl CommitError {
+    /// The kind as metrics name it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Blob(_) => "blob",
+            Self::Log(_) => "log",
+            Self::Codec(_) => "codec",
+            Self::Stuck(_) => "stuck",
+        }
+    }
+}
+
 impl Session {
     /// Starts to receive a message: gives it its id and its trace headers.
     pub(super) fn begin(&self, transaction: &Transaction) -> Intake {
@@ -72,7 +84,7 @@ impl Session {
                 reply::ENVELOPE_TOO_LARGE
             }
             Err(error) => {
-                metrics::counter!("millrace_smtp_messages_unstored_total").increment(1);
+                metrics::counter!("millrace_smtp_messages_unstored_total", "kind" => error.kind()).increment(1);
                 if let Some(messages) = self.reception.unstored.count() {
                     tracing::warn!(messages, %error, "messages not stored; their clients were told to try again");
                 }

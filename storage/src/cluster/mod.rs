@@ -6,7 +6,9 @@
 //! - [`object_store`]: how S3 is reached
 //! - [`keys`]: what of the configuration to look at when one of them cannot be used
 //! - [`probe`]: whether a bucket can be used
+//! - [`depth`]: how much waits, as gauges
 
+mod depth;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod keys;

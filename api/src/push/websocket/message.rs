@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::ws::Message;
+use axum::http::StatusCode;
 use millrace_directory::Account;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use super::ROUTE;
 use crate::Api;
 use crate::error::RequestError;
 use crate::jmap::{dispatch, ijson, request::Request, state};
 use crate::options::Options;
 use crate::push::watch::{Told, Types};
+use crate::timing::Timing;
 
 /// A response goes out as one message, which is in memory until the client has taken it.
 pub(super) const MAX_RESPONSE_BYTES: usize = 64 << 20;
@@ -79,6 +82,10 @@ impl Refused {
         Self::new(None, RequestError::NotJson("JMAP goes in text messages".into()))
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.error.status()
+    }
+
     pub(super) fn into_message(self) -> Message {
         let mut problem = self.error.problem();
         problem["@type"] = "RequestError".into();
@@ -88,10 +95,17 @@ impl Refused {
 }
 
 pub(super) async fn respond(api: Arc<Api>, account: Arc<Account>, id: Option<String>, request: Request) -> Message {
+    let timing = Timing::begin(ROUTE);
+    let response = run(&api, &account, id, request).await;
+    timing.end(response.as_ref().map_or_else(Refused::status, |_| StatusCode::OK));
+    response.unwrap_or_else(Refused::into_message)
+}
+
+async fn run(api: &Api, account: &Arc<Account>, id: Option<String>, request: Request) -> Result<Message, Refused> {
     let limit = api.options.request_timeout;
-    let running = Box::pin(dispatch::run(&api, &account, request));
+    let running = Box::pin(dispatch::run(api, account, request));
     let Ok(mut response) = timeout(limit, running).await else {
-        return Refused::new(id, RequestError::TooLong(limit.as_secs())).into_message();
+        return Err(Refused::new(id, RequestError::TooLong(limit.as_secs())));
     };
     response["@type"] = "Response".into();
     if let Some(id) = &id {
@@ -99,9 +113,9 @@ pub(super) async fn respond(api: Arc<Api>, account: Arc<Account>, id: Option<Str
     }
     let text = response.to_string();
     if text.len() > MAX_RESPONSE_BYTES {
-        return Refused::new(id, RequestError::ResponseTooLarge(MAX_RESPONSE_BYTES)).into_message();
+        return Err(Refused::new(id, RequestError::ResponseTooLarge(MAX_RESPONSE_BYTES)));
     }
-    Message::text(text)
+    Ok(Message::text(text))
 }
 
 pub(super) fn state_change(told: Told) -> Message {

@@ -24,7 +24,11 @@ use crate::auth::{Identity, still_holds};
 use crate::error::{HttpError, RequestError};
 use crate::serve::Place;
 use crate::slots::Slot;
+use crate::timing::Timing;
 use message::{Asked, MAX_RESPONSE_BYTES, Refused, respond, state_change};
+
+/// Requests over WebSockets are told with it; their upgrades as well, which end with 101.
+pub(crate) const ROUTE: &str = "/jmap/ws";
 
 /// Silence after which a ping is sent; after twice this the client is taken to have gone.
 const PING: Duration = Duration::from_secs(60);
@@ -148,7 +152,10 @@ impl Connection {
             Ok(asked) => self.start(asked).await,
             Err(refused) => Err(refused),
         };
-        started.unwrap_or_else(|refused| Next::Send(refused.into_message()))
+        started.unwrap_or_else(|refused| {
+            Timing::begin(ROUTE).end(refused.status());
+            Next::Send(refused.into_message())
+        })
     }
 
     /// Starts a request, or switches push.

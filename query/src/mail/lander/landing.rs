@@ -65,7 +65,7 @@ impl Landing {
                 Err(error) => error,
             };
             tracing::warn!(%error, rows, pause_ms = pause.as_millis(), "landing failed and is tried again");
-            metrics::counter!("millrace_lander_failures_total").increment(1);
+            metrics::counter!("millrace_lander_failures_total", "kind" => error.kind()).increment(1);
             if stop.is_cancelled() && stopping_since.get_or_insert(begun).elapsed() > STOP_PATIENCE {
                 return Err(error);
             }

@@ -96,6 +96,19 @@ pub enum LandError {
 }
 
 impl LandError {
+    /// The kind as metrics name it: what failed, and of tables how.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Log(_) => "log",
+            Self::Hot(_) => "hot",
+            Self::Table(error) => error.kind(),
+            Self::Stored(_) => "stored",
+            Self::Merge(_) => "merge",
+            Self::Rows(_) => "rows",
+            Self::Task(_) => "task",
+        }
+    }
+
     /// Whether it only says that another has what was ours.
     fn is_move(&self) -> bool {
         matches!(
@@ -138,7 +151,7 @@ impl Lander {
                     tokio::time::sleep(FIRST_PAUSE).await;
                     continue;
                 }
-                metrics::counter!("millrace_lander_failures_total").increment(1);
+                metrics::counter!("millrace_lander_failures_total", "kind" => error.kind()).increment(1);
                 let pause = backoff.pause();
                 let pause_ms = pause.as_millis();
                 tracing::error!(%error, pause_ms, "the lander begins again from where the tables end");

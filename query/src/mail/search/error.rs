@@ -41,6 +41,27 @@ pub enum SearchError {
     Damaged { partition: u32, object: String, reason: String },
 }
 
+impl SearchError {
+    /// The kind as metrics name it: what failed, and of tables how.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Index(_) => "index",
+            Self::Folder(_) => "folder",
+            Self::Positions(_) => "positions",
+            Self::Task(_) => "task",
+            Self::Log(_) => "log",
+            Self::Blob(_) => "blob",
+            Self::Table(error) => error.kind(),
+            Self::Rows(_) => "rows",
+            Self::Store(_) => "object_store",
+            Self::Unavailable { .. } | Self::NotReady { .. } => "unavailable",
+            Self::Fenced { .. } => "fenced",
+            Self::Missing { .. } => "missing",
+            Self::Damaged { .. } => "damaged",
+        }
+    }
+}
+
 /// What to do about an error of the index.
 fn advice(error: &tantivy::TantivyError) -> &'static str {
     match error {

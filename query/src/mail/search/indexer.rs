@@ -65,7 +65,7 @@ impl Indexer {
                 let pause = backoff.pause();
                 let pause_ms = pause.as_millis();
                 tracing::error!(%error, pause_ms, "indexing for search begins again from the last commit");
-                metrics::counter!("millrace_search_failures_total").increment(1);
+                metrics::counter!("millrace_search_failures_total", "kind" => error.kind()).increment(1);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = shutdown.cancelled() => {}

@@ -30,6 +30,7 @@ use self::membership::Membership;
 use self::options::{REQUEST_TIMEOUT, Telling};
 use self::read::{Range, Readers, cannot_read, patiently};
 use self::slots::Slots;
+use crate::cluster::depth::Depth;
 use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record, check_sizes};
 
 mod append;
@@ -135,11 +136,12 @@ impl Log for KafkaLog {
         }
         check_sizes(&records)?;
         let (begun, count) = (Instant::now(), records.len());
+        let _in_flight = Depth::new(metrics::gauge!("millrace_log_appends_in_flight"), 1);
         let appended = self.appender.append(place_records(&self.layout, records)?).await;
         metrics::histogram!("millrace_log_append_seconds").record(begun.elapsed());
         metrics::histogram!("millrace_log_append_records").record(count as f64);
-        if appended.is_err() {
-            metrics::counter!("millrace_log_append_failures_total").increment(1);
+        if let Err(error) = &appended {
+            metrics::counter!("millrace_log_append_failures_total", "kind" => error.kind()).increment(1);
         }
         appended
     }

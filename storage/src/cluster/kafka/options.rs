@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::log::MAX_RECORD_BYTES;
 use crate::secret::Secret;
@@ -192,6 +192,21 @@ pub(super) fn tell(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// A broker that is away is told by each client and each connection: once a request fails, whoever made it says so.
 pub(super) fn tell_error(error: &KafkaError, reason: &str) {
-    metrics::counter!("millrace_kafka_client_errors_total").increment(1);
+    metrics::counter!("millrace_kafka_client_errors_total", "kind" => kind(error)).increment(1);
     tracing::debug!(%error, reason, "kafka client");
+}
+
+/// The kind as metrics name it: what of librdkafka's many codes leads to different things to do.
+fn kind(error: &KafkaError) -> &'static str {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(Code::AllBrokersDown) => "all_brokers_down",
+        Some(Code::BrokerTransportFailure) => "transport",
+        Some(Code::Resolve) => "resolve",
+        Some(Code::OperationTimedOut | Code::RequestTimedOut | Code::MessageTimedOut) => "timed_out",
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => "authentication",
+        Some(Code::SSL) => "tls",
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => "fenced",
+        _ => "other",
+    }
 }

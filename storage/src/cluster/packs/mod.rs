@@ -33,6 +33,7 @@ mod upload;
 mod writer;
 
 use attempts::Attempts;
+use writer::Waiting;
 
 /// Bodies below this are compressed and opened in place; larger ones on a thread that may block.
 const INLINE_BYTES: usize = 64 * 1024;
@@ -111,12 +112,15 @@ impl S3Packs {
     }
 
     async fn put_entry(&self, body: Bytes) -> Result<BodyRef, BlobError> {
+        let waiting = Waiting::new(body.len());
         let units = u32::try_from(body.len().div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.room_units);
         // Room first: a body that has to wait is not yet held twice.
         let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| stopped())?;
         let entry = encode(body).await?;
         let (answer, receiver) = oneshot::channel();
-        self.queue.send(writer::Request { entry: entry.into(), answer, _room: room }).map_err(|_| stopped())?;
+        self.queue
+            .send(writer::Request { entry: entry.into(), answer, _room: room, _waiting: waiting })
+            .map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
     }
 }

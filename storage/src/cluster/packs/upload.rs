@@ -12,6 +12,28 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one pack that are uploaded at a time.
 const PARTS_AT_A_TIME: usize = 4;
 
+/// Why a pack was not uploaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UploadError {
+    #[error("{0}")]
+    Refused(String),
+    #[error("S3 does not answer")]
+    Silent,
+    #[error("nobody waits for it any more")]
+    Abandoned,
+}
+
+impl UploadError {
+    /// The kind as metrics name it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Silent => "silent",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// One object to be, and the way there.
 pub(super) struct Upload {
     pub(super) store: Arc<dyn ObjectStore>,
@@ -23,7 +45,7 @@ pub(super) struct Upload {
 impl Upload {
     /// Returns once the object is there, whole. Gives up at the deadline, or when nobody `is_waited_for`; then it may
     /// be there or not.
-    pub(super) async fn run(&self, is_waited_for: impl Fn() -> bool) -> Result<(), String> {
+    pub(super) async fn run(&self, is_waited_for: impl Fn() -> bool) -> Result<(), UploadError> {
         let mut attempts = Attempts::new(self.options.put_timeout, self.options.attempt_timeout);
         loop {
             let failure = match attempts.attempt(self.put()).await {
@@ -37,14 +59,14 @@ impl Upload {
                     {
                         return Ok(());
                     }
-                    reason(&error)
+                    UploadError::Refused(reason(&error))
                 }
-                Attempt::Silent => "S3 does not answer".to_owned(),
+                Attempt::Silent => UploadError::Silent,
             };
-            tracing::warn!(object = %self.object, failure, "a pack could not be uploaded and is tried again");
-            metrics::counter!("millrace_packs_retries_total").increment(1);
+            tracing::warn!(object = %self.object, %failure, "a pack could not be uploaded and is tried again");
+            metrics::counter!("millrace_packs_retries_total", "kind" => failure.kind()).increment(1);
             if !is_waited_for() {
-                return Err("nobody waits for it any more".to_owned());
+                return Err(UploadError::Abandoned);
             }
             if !attempts.pause().await {
                 return Err(failure);

@@ -12,6 +12,7 @@ use super::S3PackOptions;
 use super::reader::PackPath;
 use super::upload::Upload;
 use crate::blob::{BlobError, BodyRef};
+use crate::cluster::depth::Depth;
 use crate::packs::{self, entry};
 
 pub(super) struct Request {
@@ -20,6 +21,22 @@ pub(super) struct Request {
     /// Closed when the caller has gone.
     pub(super) answer: oneshot::Sender<Result<BodyRef, BlobError>>,
     pub(super) _room: OwnedSemaphorePermit,
+    pub(super) _waiting: Waiting,
+}
+
+/// Counts a body among those that wait, for room, for their pack or for its upload, until it is dropped.
+pub(super) struct Waiting {
+    _bodies: Depth,
+    _bytes: Depth,
+}
+
+impl Waiting {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            _bodies: Depth::new(metrics::gauge!("millrace_packs_waiting_bodies"), 1),
+            _bytes: Depth::new(metrics::gauge!("millrace_packs_waiting_bytes"), bytes),
+        }
+    }
 }
 
 pub(super) struct Writer {
@@ -117,11 +134,11 @@ async fn finish((upload, references): (Upload, Vec<BodyRef>), requests: Vec<Requ
                 let _ = request.answer.send(Ok(reference));
             }
         }
-        Err(reason) => {
-            tracing::error!(reason, bodies = requests.len(), "bodies cannot be stored");
-            metrics::counter!("millrace_packs_failures_total").increment(1);
+        Err(error) => {
+            tracing::error!(%error, bodies = requests.len(), "bodies cannot be stored");
+            metrics::counter!("millrace_packs_failures_total", "kind" => error.kind()).increment(1);
             for request in requests {
-                let _ = request.answer.send(Err(BlobError::Unavailable(reason.clone())));
+                let _ = request.answer.send(Err(BlobError::Unavailable(error.to_string())));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fred::clients::{Client, Pool, SubscriberClient};
 use fred::error::{Error, ErrorKind};
@@ -11,10 +11,11 @@ use fred::rustls::pki_types::CertificateDer;
 use fred::rustls::pki_types::pem::PemObject;
 use fred::rustls::{ClientConfig, RootCertStore, crypto};
 use fred::types::config::{Config, ReconnectPolicy, TlsConfig, TlsConnector, TlsHostMapping};
-use fred::types::scripts::Script;
+use fred::types::scripts;
 use fred::types::{Builder, ConnectHandle, Key, RespVersion, Value};
 
 use super::RedisOptions;
+use super::script::Script;
 use crate::cluster::keys::Keys;
 
 const FIRST_PAUSE_MS: u32 = 50;
@@ -103,6 +104,10 @@ impl Redis {
 
     /// Runs a script, which may happen twice when a connection breaks.
     pub(super) async fn run(&self, script: &Script, keys: &[Key], args: Vec<Value>) -> Result<Value, Error> {
+        timed(script.name, Box::pin(self.evaluate(script.parsed(), keys, args))).await
+    }
+
+    async fn evaluate(&self, script: &scripts::Script, keys: &[Key], args: Vec<Value>) -> Result<Value, Error> {
         let client = self.client().await?;
         let known = client.evalsha::<Value, _, _, _>(script.sha1().clone(), keys.to_vec(), args.clone()).await;
         let outcome = match (known, script.lua()) {
@@ -120,6 +125,34 @@ impl Redis {
             tokio::spawn(async move { client.force_reconnection().await });
         }
         outcome
+    }
+}
+
+/// Tells how long a command takes, and of what kind its error is.
+pub(super) async fn timed<T>(command: &'static str, run: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let begun = Instant::now();
+    let outcome = run.await;
+    metrics::histogram!("millrace_redis_command_seconds", "command" => command).record(begun.elapsed());
+    if let Err(error) = &outcome {
+        let labels = [("command", command), ("kind", kind(error))];
+        metrics::counter!("millrace_redis_errors_total", &labels).increment(1);
+    }
+    outcome
+}
+
+/// The kind as metrics name it: what a server says of itself, else what kept us from hearing it.
+fn kind(error: &Error) -> &'static str {
+    match (error.details().split(' ').next(), error.kind()) {
+        (Some("OOM"), _) => "out_of_memory",
+        (Some("READONLY"), _) => "read_only",
+        (Some("LOADING"), _) => "loading",
+        (Some("MISCONF"), _) => "not_persisted",
+        (_, ErrorKind::IO | ErrorKind::Canceled) => "connection",
+        (_, ErrorKind::Timeout) => "timed_out",
+        (_, ErrorKind::Auth) => "authentication",
+        (_, ErrorKind::Cluster | ErrorKind::Routing) => "cluster",
+        (_, ErrorKind::Backpressure) => "too_many_waiting",
+        _ => "other",
     }
 }
 
@@ -196,4 +229,23 @@ fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, String> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_of_itself_is_told_apart_from_a_lost_connection() {
+        let told = [
+            (ErrorKind::Unknown, "OOM command not allowed when used memory > 'maxmemory'.", "out_of_memory"),
+            (ErrorKind::Unknown, "READONLY You can't write against a read only replica.", "read_only"),
+            (ErrorKind::IO, "there is no connection", "connection"),
+            (ErrorKind::Timeout, "Request timed out.", "timed_out"),
+            (ErrorKind::Unknown, "ERR unknown command", "other"),
+        ];
+        for (fred_kind, details, expected) in told {
+            assert_eq!(kind(&Error::new(fred_kind, details)), expected, "{details}");
+        }
+    }
 }

@@ -15,19 +15,19 @@
 //! Claims have a time to live, so under a memory policy of `volatile-*` a full Redis forgets claims early, the least
 //! used first; `noeviction` refuses new ones instead ([`FirstSeenError`]), and records wait.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::interfaces::ClientLike;
-use fred::types::scripts::Script;
 use fred::types::{ClusterHash, CustomCommand, InfoKind, Key};
 
 use super::Redis;
+use super::script::{Script, script};
 use crate::first_seen::{Claim, FirstSeen, FirstSeenError};
 
-static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/claim.lua")));
+static CLAIM: Script = script!("claim");
 
 /// Times are compared in the numbers of Lua, which are exact below.
 const MAX_TIME_US: i64 = 1 << 53;

@@ -9,6 +9,7 @@ mod hot;
 mod options;
 mod probe;
 mod revocations;
+mod script;
 mod watch;
 
 pub use client::{Redis, RedisError};

@@ -7,20 +7,20 @@
 //! that was ended holds again until its time is up; `noeviction` refuses to end more instead, and says so to whoever logs
 //! out. A failover to a replica may lose what was ended in its last moments.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fred::types::scripts::Script;
 use fred::types::{Key, Value};
 use millrace_schemas::topic::partition_of;
 
 use super::Redis;
+use super::script::{Script, script};
 use crate::revocations::{Epoch, MAX_OF_ACCOUNT, RevocationError, Revocations, TokenId};
 
-static EPOCH: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/epoch.lua")));
-static HOLDS: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/holds.lua")));
-static REVOKE: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/revoke.lua")));
+static EPOCH: Script = script!("epoch");
+static HOLDS: Script = script!("holds");
+static REVOKE: Script = script!("revoke");
 
 const BUCKETS: u32 = 256;
 

@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::gaps::Gaps;
 use self::message::Heard;
-use super::client::QUIT_PATIENCE;
+use super::client::{QUIT_PATIENCE, timed};
 use super::{Redis, RedisError, hot};
 use crate::hot::Changed;
 
@@ -193,7 +193,8 @@ impl Watcher {
 
     async fn publish(&self, nonce: &str) -> Result<(), Error> {
         let beat = message::beat(nonce);
-        self.redis.client().await?.publish::<Value, _, _>(self.channel.as_str(), beat).await.map(|_| ())
+        let publish = async { self.redis.client().await?.publish::<Value, _, _>(self.channel.as_str(), beat).await };
+        timed("publish", Box::pin(publish)).await.map(drop)
     }
 
     async fn beat(&mut self) {

@@ -135,8 +135,8 @@ impl Writer {
                     let _ = request.answer.send(Ok(reference));
                 }
             }
-            Ok(Err(error)) => self.give_up(requests, format!("the disk says: {error}")),
-            Err(_) => self.give_up(requests, "writing it failed in a way that should not happen".to_owned()),
+            Ok(Err(error)) => self.give_up(requests, "disk", format!("the disk says: {error}")),
+            Err(_) => self.give_up(requests, "panic", "writing it failed in a way that should not happen".to_owned()),
         }
     }
 
@@ -182,9 +182,9 @@ impl Writer {
         Ok(Pack { name, file, len: 0 })
     }
 
-    fn give_up(&mut self, requests: Vec<Request>, reason: String) {
+    fn give_up(&mut self, requests: Vec<Request>, kind: &'static str, reason: String) {
         tracing::error!(reason, "bodies cannot be stored");
-        metrics::counter!("millrace_packs_failures_total").increment(1);
+        metrics::counter!("millrace_packs_failures_total", "kind" => kind).increment(1);
         self.pack = None;
         self.pressure.fail(&reason);
         refuse(requests, &reason);

@@ -126,7 +126,7 @@ impl Owned {
     }
 
     /// Why the shard must be taken over again.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<Arc<SearchError>> {
         self.published.borrow().failure.clone()
     }
 

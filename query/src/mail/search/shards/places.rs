@@ -106,11 +106,11 @@ impl Places {
                         place.stage = Stage::Owned(Box::new(owned));
                         has_restored = true;
                     }
-                    Err(error) => self.fail(partition, &error.to_string()).await,
+                    Err(error) => self.fail(partition, &error).await,
                 },
                 Stage::Owned(owned) => {
-                    if let Some(reason) = owned.failure() {
-                        self.fail(partition, &reason).await;
+                    if let Some(error) = owned.failure() {
+                        self.fail(partition, &error).await;
                     }
                 }
                 Stage::Failed(until) if *until <= Instant::now() => {
@@ -124,11 +124,11 @@ impl Places {
     }
 
     /// Drops a shard, to be restored from what is published.
-    async fn fail(&mut self, partition: u32, reason: &str) {
-        metrics::counter!("millrace_search_failures_total").increment(1);
+    async fn fail(&mut self, partition: u32, error: &SearchError) {
+        metrics::counter!("millrace_search_failures_total", "kind" => error.kind()).increment(1);
         let Some(place) = self.places.get_mut(&partition) else { return };
         let pause = place.backoff.pause();
-        tracing::error!(partition, reason, pause_ms = pause.as_millis(), "indexing for search begins again");
+        tracing::error!(partition, %error, pause_ms = pause.as_millis(), "indexing for search begins again");
         let stage = std::mem::replace(&mut place.stage, Stage::Failed(Instant::now() + pause));
         if let Stage::Owned(mut owned) = stage {
             // What it had is no more use, so neither is an error here.
@@ -172,7 +172,7 @@ impl Places {
     async fn fail_those(&mut self, results: Vec<(u32, Result<(), SearchError>)>) {
         for (partition, result) in results {
             if let Err(error) = result {
-                self.fail(partition, &error.to_string()).await;
+                self.fail(partition, &error).await;
             }
         }
     }
@@ -195,7 +195,7 @@ impl Places {
         for (_, partition) in idle {
             let Some(owned) = self.places.get_mut(&partition).and_then(Place::owned) else { continue };
             if let Err(error) = owned.close().await {
-                self.fail(partition, &error.to_string()).await;
+                self.fail(partition, &error).await;
             }
         }
     }

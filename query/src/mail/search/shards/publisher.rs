@@ -44,7 +44,7 @@ pub(super) struct Published {
     pub(super) documents: u64,
     pub(super) position: u64,
     /// Set when nothing more will be.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Arc<SearchError>>,
 }
 
 struct Known {
@@ -132,7 +132,7 @@ impl Publisher {
                     continue;
                 }
                 Err(error) => {
-                    published.send_modify(|published| published.failure = Some(error.to_string()));
+                    published.send_modify(|published| published.failure = Some(Arc::new(error)));
                     return;
                 }
             }

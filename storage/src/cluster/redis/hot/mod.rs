@@ -30,13 +30,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fred::error::Error;
 use fred::types::Value;
-use fred::types::scripts::Script;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use self::scripts::{APPLIED_TO, APPLY, MAX_OFFSET, NEWEST, RELEASE, TAKE, keys};
 pub(super) use self::scripts::{account_key, split_account};
 use self::steps::steps;
+use super::script::Script;
 use super::watch::{self, Watching};
 use super::{Redis, RedisError};
 use crate::hot::{Changed, HotError, HotRow, HotStore, HotTail};

@@ -1,22 +1,15 @@
 //! The scripts of the hot store, and keys and values as they take them.
 
-use std::sync::LazyLock;
-
 use fred::types::Key;
-use fred::types::scripts::Script;
 
-macro_rules! script {
-    ($file:literal) => {
-        LazyLock::new(|| Script::from_lua(concat!(include_str!("../scripts/held.lua"), include_str!($file))))
-    };
-}
+use crate::cluster::redis::script::{Script, script};
 
-pub(super) static TAKE: LazyLock<Script> = script!("../scripts/take.lua");
-pub(super) static APPLY: LazyLock<Script> = script!("../scripts/apply.lua");
-pub(super) static RELEASE: LazyLock<Script> = script!("../scripts/release.lua");
-pub(super) static READ: LazyLock<Script> = script!("../scripts/read.lua");
-pub(super) static NEWEST: LazyLock<Script> = script!("../scripts/newest.lua");
-pub(super) static APPLIED_TO: LazyLock<Script> = script!("../scripts/applied_to.lua");
+pub(super) static TAKE: Script = script!("take", after "held");
+pub(super) static APPLY: Script = script!("apply", after "held");
+pub(super) static RELEASE: Script = script!("release", after "held");
+pub(super) static READ: Script = script!("read", after "held");
+pub(super) static NEWEST: Script = script!("newest", after "held");
+pub(super) static APPLIED_TO: Script = script!("applied_to", after "held");
 
 /// Offsets are numbers of Lua, which are exact up to here: 285 years of a million records a second.
 pub(super) const MAX_OFFSET: u64 = 1 << 53;

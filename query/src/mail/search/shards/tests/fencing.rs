@@ -51,7 +51,7 @@ async fn a_former_owner_publishes_nothing() {
     let records = cluster.delivered("second", "zebra").await;
     cluster.index(&mut former, &records).await;
     assert!(!former.is_published(PATIENCE).await);
-    assert!(former.failure().unwrap().contains("another owner"));
+    assert!(former.failure().unwrap().to_string().contains("another owner"));
     assert_eq!(cluster.claim(&b).await, claim);
     assert_eq!(reading.find("ann", "zebra").await.unwrap(), ["first"]);
     cluster.index(&mut owner, &records).await;
