@@ -33,9 +33,8 @@ impl Cluster {
         let target = Target { smtp: Vec::new(), http: Vec::new() };
         let mut cluster = Self { control: control.canonicalize()?, dir, target };
         let (processes, ours) = (processes.to_string(), std::process::id().to_string());
-        let millrace_path = millrace.to_string_lossy();
-        let options = ["--processes", &processes, "--tied-to", &ours, "--millrace", &millrace_path];
-        let said = cluster.ask(&[&["up"], options.as_slice()].concat())?;
+        let program = millrace.to_string_lossy();
+        let said = cluster.ask(&["up", "--processes", &processes, "--tied-to", &ours, "--millrace", &program])?;
         for line in said.lines() {
             match line.split_once(' ').and_then(|(_, rest)| rest.split_once(' ')) {
                 Some(("smtp", address)) => cluster.target.smtp.push(address.parse()?),
