@@ -80,8 +80,11 @@ def run(cluster: Cluster, leave_out: list[str]) -> list[str]:
     pushes = [Push(port, account) for account in accounts for port in cluster.http()]
     for push in pushes:
         push.thread.start()
+    # Who listens is told of what comes from then on.
+    closed = [push for push in pushes if not push.is_listening.wait(60)]
     say(f"corpus: {len(sent)} messages for {len(accounts)} accounts")
-    problems = send_all(cluster.smtp(), sent)
+    problems = [f"the event source at {push.port} does not open" for push in closed]
+    problems += send_all(cluster.smtp(), sent)
     problems += patiently(lambda: screened(cluster), 600)
     quarantined = quarantines(cluster)
     # By process of the API: one that has lost mail must not hide behind the other.
