@@ -1,5 +1,7 @@
-"""The failures, each as something that is done to a cluster under load, until it is whole again, with what shows that it
-took place."""
+"""The failures, each as something that is done to a cluster under load, until it is whole again.
+
+Each shows that it took place.
+"""
 
 import shutil
 import socket
@@ -162,8 +164,10 @@ def two_landers(scene: Scene) -> None:
 
 
 def land_what_another_has_landed(scene: Scene, name: str) -> None:
-    """A lander stands still with rows in hand, and wakes when its heir has landed them: from then until it is refused, both
-    believe that they own the partitions, and both write."""
+    """A lander stands still with rows in hand, and wakes when its heir has landed them.
+
+    From then until it is refused, both believe that they own the partitions, and both write.
+    """
     heir = other(name)
     wait_until_gathering(scene.cluster, name)
     own, heirs = Log(scene.cluster, name), Log(scene.cluster, heir)
@@ -294,7 +298,7 @@ FAILURES = [
     ),
     Failure(
         "two-landers",
-        "two landers that own the same partitions, thrice: one frozen with rows in hand, woken when the other landed them",
+        "two landers own the same partitions, thrice: one frozen with rows in hand, woken when the other landed them",
         two_landers,
         is_quick=True,
     ),
@@ -334,5 +338,11 @@ FAILURES = [
         is_quick=True,
     ),
     Failure("s3-down", "S3 answers everything with 500 for 20 s", faulty_s3(20, "--errors", "1")),
-    Failure("postgres", "`kill -9` of PostgreSQL, back after 6 s", outage(("postgres",), 6, "kill"), ("postgres",), is_quick=True),
+    Failure(
+        "postgres",
+        "`kill -9` of PostgreSQL, back after 6 s",
+        outage(("postgres",), 6, "kill"),
+        ("postgres",),
+        is_quick=True,
+    ),
 ]

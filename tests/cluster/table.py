@@ -18,7 +18,8 @@ def cells(verdict: Verdict) -> list[str]:
     return [
         verdict.title, str(verdict.accepted), str(verdict.put_off), str(verdict.lost), seconds(verdict.pause_s),
         seconds(verdict.taken_s), seconds(verdict.shown_s), seconds(verdict.listing_s), str(verdict.missing),
-        str(verdict.doubled), verdict.audit if not verdict.problems else f"**failed**: {verdict.problems[0][:120]}", verdict.evidence,
+        str(verdict.doubled), verdict.audit if not verdict.problems else f"**failed**: {verdict.problems[0][:120]}",
+        verdict.evidence,
     ]  # fmt: skip
 
 

@@ -67,7 +67,8 @@ def one(scene: Scene, failure: Failure, number: int, leave_out: list[str]) -> Ve
             check(scene, verdict)
     checks.processes(scene, verdict, failure.ends)
     done = time.monotonic()
-    say(f"  took {done - begun:.0f} s: failure {over - begun:.0f}, recovery {sent - over:.0f}, checks {done - sent:.0f}")
+    parts = f"failure {over - begun:.0f}, recovery {sent - over:.0f}, checks {done - sent:.0f}"
+    say(f"  took {done - begun:.0f} s: {parts}")
     say(f"  {table.row(verdict)}")
     for problem in verdict.problems:
         say(f"  FAILED {problem}")
