@@ -29,6 +29,18 @@ corpus:
 corpus-test: corpus
     cargo test --release --test corpus -- --ignored --nocapture
 
+# The adapters over real services, and PyIceberg on each catalog; `just clients` makes its Python
+services:
+    MILLRACE_PYTHON=${MILLRACE_PYTHON:-$PWD/target/python/bin/python} compose/native/test cargo test --workspace \
+        --no-fail-fast --lib --test kafka_conformance --test kafka_hold --test kafka_schemas --test redis_conformance \
+        --test redis_failures --test s3_conformance --test s3_failures -- --ignored
+    compose/native/test cargo test --manifest-path udfs/arroyo/harness/Cargo.toml --test cluster -- --ignored
+
+# A cluster under load, with one failure of every kind
+failures-quick:
+    cargo build
+    tests/cluster/run --quick
+
 # A cluster under load whose parts fail, each in turn; writes the table of docs/failures.md
 failures:
     cargo build

@@ -18,7 +18,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ROLES: [&str; 4] = ["reception", "pipelines", "lander", "api"];
 
-/// Ended when dropped.
+/// Ended when dropped, and when this process ends, however it does.
 pub struct Cluster {
     control: PathBuf,
     dir: TempDir,
@@ -32,8 +32,9 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("millrace-bench").tempdir_in(".")?;
         let target = Target { smtp: Vec::new(), http: Vec::new() };
         let mut cluster = Self { control: control.canonicalize()?, dir, target };
-        let said =
-            cluster.ask(&["up", "--processes", &processes.to_string(), "--millrace", &millrace.to_string_lossy()])?;
+        let (processes, ours) = (processes.to_string(), std::process::id().to_string());
+        let program = millrace.to_string_lossy();
+        let said = cluster.ask(&["up", "--processes", &processes, "--tied-to", &ours, "--millrace", &program])?;
         for line in said.lines() {
             match line.split_once(' ').and_then(|(_, rest)| rest.split_once(' ')) {
                 Some(("smtp", address)) => cluster.target.smtp.push(address.parse()?),

@@ -4,10 +4,13 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import fault
+import guard
 import plan
 import process
 import supervise
@@ -29,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 ALIVE = (State.RUNNING, State.FROZEN)
 
 
-def up(home: Home, wanted: dict[str, Any]) -> None:
+def up(home: Home, wanted: dict[str, Any], tied_to: int | None = None) -> None:
     if not home.exists():
         home.options = Options(**wanted)
         refuse_what_does_not_go_together(home.options)
@@ -44,6 +47,8 @@ def up(home: Home, wanted: dict[str, Any]) -> None:
         for service in plan.services(home):
             service.install()
         millrace.write_config(home, plan.addresses(home))
+        if tied_to is not None:
+            guard.start(home, tied_to)
         bring_up_all(home)
     report(home)
 
@@ -71,16 +76,38 @@ def remember(home: Home, wanted: dict[str, Any]) -> None:
 
 
 def find_binary(options: Options) -> str:
-    """The one that was named, or what was built in this repository."""
+    """The one that was named, or what was built in this repository, which is built when it never was."""
     if options.binary:
         return options.binary
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+    target = target_folder()
     for path in (target / "release" / "millrace", target / "debug" / "millrace"):
         if path.exists():
             return str(path)
-    raise Failure(
-        f"there is no millrace in {target}: build it with `cargo build --release`, or name one: --millrace PATH"
-    )
+    build(target)
+    return str(target / "release" / "millrace")
+
+
+def target_folder() -> Path:
+    """Where Cargo puts what it builds of this repository; people set that in more than one way."""
+    question = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
+    try:
+        told = subprocess.run(question, cwd=REPOSITORY, capture_output=True, check=True).stdout
+        return Path(json.loads(told)["target_directory"])
+    except (OSError, subprocess.CalledProcessError):
+        return Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
+
+
+def build(target: Path) -> None:
+    if shutil.which("cargo") is None:
+        raise Failure(
+            f"there is no millrace in {target} and no cargo to build it: install Rust (https://rustup.rs), or name a "
+            "binary: --millrace PATH"
+        )
+    command = ["cargo", "build", "--release", "--locked", "--bin", "millrace"]
+    say(f"there is no millrace in {target} yet; building it, which takes some minutes: {' '.join(command)}")
+    # Its progress is for people: stdout is for what others read.
+    if subprocess.run(command, cwd=REPOSITORY, stdout=sys.stderr).returncode != 0:
+        raise Failure("millrace could not be built; the reason stands above")
 
 
 def bring_up_all(home: Home) -> None:
@@ -135,6 +162,7 @@ def running(home: Home, names: list[str]) -> list[Service]:
 
 
 def down(home: Home, remove: bool) -> None:
+    guard.end(home)
     for stage in reversed(plan.stages(home)):
         if remove:
             # Nothing of it will be read again.

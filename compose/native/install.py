@@ -1,5 +1,6 @@
 """Brings what is missing, from package registries, in versions that stand here."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -72,40 +73,49 @@ def maven(name: str) -> Path:
     version = re.search(r"<version>([^<]+)</version>", pom.read_text())
     assert version is not None, "every pom here has a version, which is that of what it brings"
 
-    def fetch(folder: Path) -> None:
-        if shutil.which("mvn") is None:
-            raise Failure("mvn is missing: install Maven (Debian: apt-get install maven) and try again")
+    def fetch(mvn: Path, folder: Path) -> None:
         goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-        run(["mvn", "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={folder}"])
+        run([str(mvn), "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={folder}"])
 
-    return cached(f"{name}-{version[1]}", fetch)
+    return cached(f"{name}-{version[1]}", ("mvn", "maven"), fetch)
 
 
 def go(package: str, version: str) -> Path:
     """A program made by `go install`."""
 
-    def build(folder: Path) -> None:
-        if shutil.which("go") is None:
-            raise Failure("go is missing: install Go (https://go.dev/dl) and try again")
+    def build(compiler: Path, folder: Path) -> None:
+        refuse_old_go(compiler)
         environment = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-trimpath"}
-        run(["go", "install", f"{package}@{version}"], environment)
+        run([str(compiler), "install", f"{package}@{version}"], environment)
 
     name = package.rpartition("/")[2]
-    return cached(f"{name}-{version}", build) / name
+    return cached(f"{name}-{version}", ("go", "golang-go"), build) / name
 
 
-def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache: made whole under another name, so that half of one is never used."""
+def refuse_old_go(compiler: Path) -> None:
+    """From 1.21 on, Go fetches the newer one that a program asks for; Debian 12 has 1.19."""
+    told = subprocess.run([compiler, "version"], capture_output=True, text=True).stdout
+    version = re.search(r"go(\d+)\.(\d+)", told)
+    if version is None or (int(version[1]), int(version[2])) < (1, 21):
+        raise Failure(f"{compiler} is too old ({told.strip()}): install Go 1.21 or newer (https://go.dev/dl)")
+
+
+def cached(name: str, tool: tuple[str, str], make: Callable[[Path, Path], None]) -> Path:
+    """A folder of the cache: made whole under another name, so that half of one is never used.
+
+    It is made by a program, which is given with its package.
+    """
     folder = cache() / name
     if folder.exists():
         return folder
+    program = command(*tool)
     with locked():
         if folder.exists():
             return folder
         say(f"fetching {name} into {cache()}")
         new = Path(tempfile.mkdtemp(prefix=name + ".", dir=cache()))
         try:
-            make(new)
+            make(program, new)
             new.chmod(0o755)
             new.rename(folder)
         finally:
@@ -122,16 +132,27 @@ def locked() -> Iterator[None]:
 
 
 def java(minimum: int) -> Path:
-    """The oldest Java of at least this version, which is the one that was tried."""
+    """The oldest Java of at least this version, which is the one that was tried; Debian's when there is none."""
+    fitting = javas(minimum)
+    if not fitting and os.geteuid() == 0 and look_up("apt-get"):
+        # Debian 12 has 17 and no newer one, Debian 13 has 21.
+        for package in (f"openjdk-{minimum}-jdk-headless", "default-jdk-headless"):
+            with contextlib.suppress(Failure):
+                apt(package)
+            if fitting := javas(minimum):
+                break
+    if not fitting:
+        raise Failure(f"no Java {minimum} or newer was found: install one, or name its folder in JAVA_HOME")
+    return min(fitting)[1] / "bin" / "java"
+
+
+def javas(minimum: int) -> list[tuple[int, Path]]:
     homes = [Path(os.environ["JAVA_HOME"])] if "JAVA_HOME" in os.environ else []
     homes += sorted(Path("/usr/lib/jvm").glob("*")) + sorted(Path("/opt").glob("*jdk*"))
     if on_path := shutil.which("java"):
         homes.append(Path(on_path).resolve().parent.parent)
     found = {home.resolve(): java_version(home) for home in homes if (home / "bin" / "java").exists()}
-    fitting = [(version, home) for home, version in found.items() if version >= minimum]
-    if not fitting:
-        raise Failure(f"no Java {minimum} or newer was found: install one, or name its folder in JAVA_HOME")
-    return min(fitting)[1] / "bin" / "java"
+    return [(version, home) for home, version in found.items() if version >= minimum]
 
 
 def java_version(home: Path) -> int:

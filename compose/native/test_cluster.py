@@ -291,6 +291,15 @@ class Ending(unittest.TestCase):
         self.assertEqual(self.cluster.processes(), set())
         self.assertFalse(self.cluster.folder.exists())
 
+    def test_all_ends_with_the_process_that_it_is_tied_to(self) -> None:
+        cluster = Cluster()
+        self.addCleanup(cluster.remove)
+        with subprocess.Popen(["sleep", "600"]) as owner:
+            cluster.run("up", "--services-only", "--tied-to", str(owner.pid))
+            self.assertTrue(cluster.processes())
+            owner.kill()
+        wait_until(lambda: not cluster.processes())
+
     def test_an_interrupted_up_ends_what_it_started(self) -> None:
         up = subprocess.Popen([HERE / "cluster", "up", "--services-only", "--dir", self.cluster.folder])
         wait_until(lambda: len(self.cluster.processes()) >= 3)

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from cluster import Cluster, CommandFailed
+from cluster import PARTITIONS, Cluster, CommandFailed
 from jmap import Jmap, MethodError, Unavailable
 from ledger import Ledger, Message
 from reader import Reader
@@ -37,7 +37,17 @@ class Verdict:
     missing: int = 0
     doubled: int = 0
     audit: str = ""
+    evidence: str = ""
     problems: list[str] = field(default_factory=list)
+
+
+def happened(scene: Scene, verdict: Verdict) -> None:
+    """The failure took place: one that did not would prove nothing."""
+    verdict.evidence = "; ".join(scene.evidence)
+    say(f"    seen: {verdict.evidence}")
+    verdict.problems += [f"the failure did not take place: {doubt}" for doubt in scene.doubts]
+    if not scene.evidence:
+        verdict.problems.append("nothing shows that the failure took place")
 
 
 def listed(scene: Scene, verdict: Verdict) -> None:
@@ -103,7 +113,10 @@ def times(scene: Scene, verdict: Verdict) -> None:
             seconds = message.listed_at - scene.ended_at
             partition = message.account.partition
             shown[partition] = min(shown.get(partition, seconds), seconds)
-    verdict.shown_s = max(shown.values(), default=None)
+    if dark := set(range(PARTITIONS)) - set(shown):
+        verdict.problems.append(f"mail was never shown again in partitions {sorted(dark)}")
+    else:
+        verdict.shown_s = max(shown.values())
     verdict.listing_s = max(reader.worst_latency(scene.began_at) for reader in scene.readers)
     verdict.unanswered = sum(reader.unanswered for reader in scene.readers)
     for reader in scene.readers:
@@ -211,4 +224,4 @@ def processes(scene: Scene, verdict: Verdict, ended: tuple[str, ...]) -> None:
         scene.cluster.start(*dead)
 
 
-ALL: list[Callable[[Scene, Verdict], None]] = [listed, replies, times, readers, pushes, search, audit]
+ALL: list[Callable[[Scene, Verdict], None]] = [happened, listed, replies, times, readers, pushes, search, audit]

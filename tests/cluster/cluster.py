@@ -49,6 +49,8 @@ class Cluster:
     def up(self) -> None:
         options = ["--processes", "2", "--brokers", str(self.brokers), "--partitions", str(PARTITIONS)]
         # The proxy that lets S3 fail is a plain one.
+        # Also when this process is killed.
+        options += ["--tied-to", str(os.getpid())]
         options.append("--tls" if self.is_encrypted else "--faults")
         self.control("up", *options, "--millrace", str(self.binary))
         self.remember()
@@ -125,10 +127,17 @@ def environment() -> dict[str, str]:
 
 
 def output(line: list[str], told: str = "", seconds: float = 300, may_fail: bool = False) -> str:
-    try:
-        result = subprocess.run(line, input=told, capture_output=True, text=True, timeout=seconds, env=environment())
-    except subprocess.TimeoutExpired:
-        raise CommandFailed(f"{' '.join(line[1:])}: no answer for {seconds:.0f} s") from None
-    if result.returncode != 0 and not (may_fail and result.stdout):
-        raise CommandFailed(f"{' '.join(line[1:])}: {result.stdout}{result.stderr}".strip())
-    return result.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment()) as command:
+        try:
+            said, errors = command.communicate(told, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            raise CommandFailed(f"{' '.join(line[1:])}: no answer for {seconds:.0f} s") from None
+        except BaseException:
+            # It ends what it has begun: `cluster up` what it has started.
+            command.terminate()
+            raise
+    if command.returncode != 0 and not (may_fail and said):
+        raise CommandFailed(f"{' '.join(line[1:])}: {said}{errors}".strip())
+    return said

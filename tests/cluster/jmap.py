@@ -3,8 +3,7 @@
 import base64
 import http.client
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster import PASSWORD, Account
@@ -90,16 +89,20 @@ class Jmap:
     def download(self, blob: str) -> bytes:
         return self.request("GET", f"/jmap/download/{self.account.id}/{blob}/message.eml?type=message/rfc822")
 
-    def events(self) -> Iterator[tuple[float, dict[str, Any]]]:
-        """What the event source tells, with the time; ends with the connection, which pings every 5 s."""
+    def events(self, last_id: str, opened: Callable[[], None]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the event source tells, with the id of each; ends with the connection, which pings every 5 s."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
-            connection.request("GET", "/jmap/eventsource?types=*&closeafter=no&ping=5", headers=self.headers)
+            headers = {**self.headers, **({"Last-Event-ID": last_id} if last_id else {})}
+            connection.request("GET", "/jmap/eventsource?types=*&closeafter=no&ping=5", headers=headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise Unanswered(f"{response.status} of the event source")
+            opened()
             while line := response.readline():
+                if line.startswith(b"id:"):
+                    last_id = line[3:].decode().strip()
                 if line.startswith(b"data:"):
-                    yield time.monotonic(), json.loads(line[5:])
+                    yield last_id, json.loads(line[5:])
         finally:
             connection.close()

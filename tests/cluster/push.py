@@ -13,14 +13,17 @@ class Push:
         self.port = port
         self.stopped = threading.Event()
         self.state = 0
-        self.told = 0
+        self.last_id = ""
+        self.is_listening = threading.Event()
         self.complaints: list[str] = []
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
         while not self.stopped.is_set():
             try:
-                for _, event in Jmap(self.port, self.account).events():
+                # As a browser does: what came while nobody listened is told first.
+                for id, event in Jmap(self.port, self.account).events(self.last_id, self.is_listening.set):
+                    self.last_id = id
                     self.hear(event)
                     if self.stopped.is_set():
                         return
@@ -36,7 +39,6 @@ class Push:
             if state < self.state:
                 self.complaints.append(f"{self.account.address}: push at {self.port} told {state} after {self.state}")
             self.state = state
-            self.told += 1
 
     def wait_for(self, state: int, seconds: float) -> bool:
         """Whether it was told of a state, now or soon."""

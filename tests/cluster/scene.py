@@ -3,7 +3,7 @@
 import sys
 import time
 
-from cluster import Account, Cluster
+from cluster import PARTITIONS, Account, Cluster
 from jmap import Jmap
 from ledger import Ledger
 from load import Load
@@ -30,6 +30,9 @@ class Scene:
         self.ledger = Ledger("warmup")
         self.load = self.new_load()
         self.began_at = self.ended_at = 0.0
+        # What shows that the failure took place, and what speaks against it.
+        self.evidence: list[str] = []
+        self.doubts: list[str] = []
 
     def watch(self) -> None:
         """Begins to read and to listen."""
@@ -51,6 +54,7 @@ class Scene:
     def begin(self, name: str) -> None:
         """A new ledger, and load until `finish` of it."""
         self.ledger = Ledger(name)
+        self.evidence, self.doubts = [], []
         for reader in self.readers:
             reader.begin(self.ledger)
         self.cluster.remember()
@@ -65,6 +69,22 @@ class Scene:
     def ended(self) -> None:
         """What failed is whole again, or is started again now: from here recovery counts."""
         self.ended_at = time.monotonic()
+
+    def prove(self, holds: bool, what: str) -> None:
+        """Says what was seen of the failure; what should have been seen and was not is a problem."""
+        known = self.evidence if holds else self.doubts
+        if what not in known:
+            known.append(what)
+
+    def is_served(self) -> bool:
+        """Since the failure is over, each reception took mail and each partition got some."""
+        after = [
+            (attempt.reception, message.account.partition)
+            for message in self.ledger.accepted()
+            if (attempt := message.accepted) and attempt.begun >= self.ended_at
+        ]
+        receptions, partitions = {reception for reception, _ in after}, {partition for _, partition in after}
+        return len(receptions) == len(self.cluster.smtp()) and len(partitions) == PARTITIONS
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -11,8 +11,9 @@ from ledger import Ledger
 from scene import Scene, say
 
 WARM_SECONDS = 4.0
-# Load goes on so long after recovery.
-AFTER_SECONDS = 8.0
+# Load goes on at least so long after the failure, and until all is served again, but no longer than what follows.
+AFTER_SECONDS = 3.0
+PATIENCE_SECONDS = 90.0
 
 
 def group(cluster: Cluster, failures: list[Failure], rate: float, leave_out: list[str]) -> list[Verdict]:
@@ -41,6 +42,7 @@ def group(cluster: Cluster, failures: list[Failure], rate: float, leave_out: lis
 
 def one(scene: Scene, failure: Failure, number: int, leave_out: list[str]) -> Verdict:
     say(failure.title)
+    begun = time.monotonic()
     verdict = Verdict(failure.name, failure.title)
     # One word however it is split; another run in the same cluster has others.
     scene.begin(f"t{int(time.time()) % 1_000_000:06}f{number:02}")
@@ -50,9 +52,13 @@ def one(scene: Scene, failure: Failure, number: int, leave_out: list[str]) -> Ve
         failure.happen(scene)
     except CommandFailed as error:
         verdict.problems.append(str(error))
+    over = time.monotonic()
     time.sleep(AFTER_SECONDS)
+    while not scene.is_served() and time.monotonic() < over + PATIENCE_SECONDS:
+        time.sleep(0.2)
     say("  the failure is over; sending the rest")
-    unsent = scene.load.finish(90)
+    unsent = scene.load.finish(PATIENCE_SECONDS)
+    sent = time.monotonic()
     if unsent:
         verdict.problems.append(f"{len(unsent)} never answered with 250: {checks.names(unsent)}")
     for check in checks.ALL:
@@ -60,6 +66,9 @@ def one(scene: Scene, failure: Failure, number: int, leave_out: list[str]) -> Ve
             say(f"  checking {check.__name__}")
             check(scene, verdict)
     checks.processes(scene, verdict, failure.ends)
+    done = time.monotonic()
+    parts = f"failure {over - begun:.0f}, recovery {sent - over:.0f}, checks {done - sent:.0f}"
+    say(f"  took {done - begun:.0f} s: {parts}")
     say(f"  {table.row(verdict)}")
     for problem in verdict.problems:
         say(f"  FAILED {problem}")
