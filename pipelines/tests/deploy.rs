@@ -10,7 +10,7 @@ use arroyo::{Shared, World};
 use async_trait::async_trait;
 use millrace_pipelines::deploy::{
     ArroyoClient, CommitMode, Connection, DeployError, DeployOptions, DeployReport, FunctionState, Handover, Hold,
-    Outcome, Plan, check_there, deploy, list,
+    Outcome, Plan, check_there, deploy, list, running,
 };
 use millrace_pipelines::{Pipeline, built_in};
 use millrace_schemas::Topic;
@@ -21,7 +21,6 @@ const NAME: &str = "10_reception";
 /// A source that tells the world what is done to it.
 struct Source {
     world: Shared,
-    is_exact: parking_lot::Mutex<bool>,
     is_reached: bool,
     members: usize,
 }
@@ -34,7 +33,7 @@ impl Handover for Source {
         Ok(self.members)
     }
 
-    async fn hold(&self, _: &str, _: Topic) -> Result<Box<dyn Hold>, LogError> {
+    async fn hold(&self, _: &str, _: Topic, _: Duration) -> Result<Box<dyn Hold>, LogError> {
         self.world.lock().event("hold");
         Ok(Box::new(Holding(self.world.clone())))
     }
@@ -47,13 +46,18 @@ impl Handover for Source {
         Ok(true)
     }
 
+    async fn stands(&self, _: &str, _: Topic) -> Result<Vec<u64>, LogError> {
+        Ok(self.world.lock().group.0.clone())
+    }
+
     async fn is_exact(&self, _: &str, _: Topic) -> Result<bool, LogError> {
-        Ok(*self.is_exact.lock())
+        Ok(self.world.lock().group.1)
     }
 
     async fn set(&self, _: &str, _: Topic, positions: &[u64]) -> Result<(), LogError> {
-        self.world.lock().event(format!("set {positions:?}"));
-        *self.is_exact.lock() = true;
+        let mut world = self.world.lock();
+        world.event(format!("set {positions:?}"));
+        world.group = (positions.to_vec(), true);
         Ok(())
     }
 
@@ -98,7 +102,11 @@ impl Bench {
         options.settle_time = Duration::from_millis(10);
         options.drain_timeout = Duration::from_millis(300);
         options.stop_timeout = Duration::from_millis(500);
-        let source = Source { world: world.clone(), is_exact: false.into(), is_reached: true, members: 0 };
+        // Of the metrics' clock, which goes 10 s a look.
+        options.quiet_time = Duration::from_secs(15);
+        // Nobody has read yet.
+        world.lock().group = (vec![5, 6], false);
+        let source = Source { world: world.clone(), is_reached: true, members: 0 };
         Self { client: ArroyoClient::new(&url).unwrap(), world, source, options }
     }
 
@@ -121,15 +129,13 @@ impl Bench {
         self.deploy(plan).await.pipelines.remove(0).outcome
     }
 
-    /// Deploys `plan`, and lets its job make a checkpoint, as one that runs does.
+    /// Deploys `plan`, and gives the name of its version.
     async fn running(&self, plan: &Plan) -> String {
         assert!(self.outcome(plan).await.is_ok());
         let mut world = self.world.lock();
-        let name = plan.pipelines[0].full_name();
-        world.pipelines.iter_mut().find(|pipeline| pipeline.name == name).unwrap().checkpoints = 3;
-        *self.source.is_exact.lock() = false;
+        assert!(!world.group.1, "what runs has moved its group");
         world.events.clear();
-        name
+        plan.pipelines[0].full_name()
     }
 
     fn events(&self) -> Vec<String> {
@@ -150,9 +156,13 @@ async fn a_first_deployment_makes_functions_and_the_pipeline() {
     assert!(report.functions.iter().all(|(_, state)| matches!(state, Ok(FunctionState::Made))));
     assert_eq!(*report.pipelines[0].outcome.as_ref().unwrap(), Outcome::Started);
     let events = bench.events();
-    assert_eq!(events.len(), 7, "{events:?}");
-    assert_eq!(events[6], format!("created {}", plan.pipelines[0].full_name()));
-    assert!(bench.world.lock().pipelines[0].query.contains("'sink.commit_mode' = 'exactly_once'"));
+    assert_eq!(events.len(), 8, "{events:?}");
+    let created = format!("created {}", plan.pipelines[0].full_name());
+    assert_eq!(events[6..], ["set [5, 6]".to_owned(), created], "where it begins is noted before");
+    let query = &bench.world.lock().pipelines[0].query;
+    assert!(query.contains("'sink.commit_mode' = 'exactly_once'"));
+    assert!(query.ends_with("\n-- begins at 5,6\n"), "{query}");
+    assert!(report.pipelines[0].untold.is_empty(), "{report}");
 }
 
 #[tokio::test]
@@ -255,6 +265,122 @@ async fn a_version_that_fails_to_start_is_replaced_by_one_that_does() {
     let world = bench.world.lock();
     assert_eq!(world.pipelines.len(), 1, "{events:?}");
     assert!(world.named(&old).is_none());
+    assert!(world.pipelines[0].query.ends_with("-- begins at 17,18\n"), "the one that flapped had read on");
+}
+
+#[tokio::test]
+async fn a_first_version_that_flaps_is_stopped_and_its_source_set_back() {
+    let bench = Bench::new().await;
+    bench.with(|world| world.flaps = Some("flaps".to_owned()));
+    let wrong = bench.changed("'fetched' AS stage", "'flaps' AS stage");
+    let error = bench.outcome(&wrong).await.unwrap_err();
+    assert!(matches!(error, DeployError::NotRunning { .. }), "{error}");
+    let name = wrong.pipelines[0].full_name();
+    let wanted =
+        ["set [5, 6]".to_owned(), format!("created {name}"), format!("stop immediate {name}"), "set [5, 6]".to_owned()];
+    assert!(bench.events().ends_with(&wanted), "{:?}", bench.events());
+    assert_eq!(bench.world.lock().group, (vec![5, 6], true));
+}
+
+#[tokio::test]
+async fn a_version_without_a_finished_checkpoint_leaves_its_source_where_it_began() {
+    let mut bench = Bench::new().await;
+    bench.running(&bench.plan()).await;
+    bench.with(|world| world.is_blocked = true);
+    bench.options.start_timeout = Duration::from_millis(60);
+    let blocked = bench.changed("'fetched' AS stage", "'unread' AS stage");
+    let error = bench.outcome(&blocked).await.unwrap_err();
+    assert!(matches!(&error, DeployError::NotYetRunning { state, .. } if state.contains("checkpoint")), "{error}");
+    assert!(matches!(bench.outcome(&blocked).await, Err(DeployError::NotYetRunning { .. })), "it may come to it");
+    assert_eq!(bench.world.lock().group, (vec![40, 41], false));
+    bench.with(|world| (world.is_blocked, _) = (false, world.events.clear()));
+    // While it does not run, its checkpoint is one that failed.
+    bench.with(|world| {
+        let blocked = world.pipelines.iter_mut().find(|pipeline| pipeline.query.contains("'unread'")).unwrap();
+        (blocked.state, blocked.next) = ("Recovering".to_owned(), vec!["Recovering"; 50]);
+    });
+    let (name, plan) = (blocked.pipelines[0].full_name(), bench.changed("'fetched' AS stage", "'gone' AS stage"));
+    bench.options.start_timeout = Duration::from_secs(30);
+    assert!(bench.outcome(&plan).await.is_ok());
+    let created = format!("created {}", plan.pipelines[0].full_name());
+    let wanted = [format!("stop immediate {name}"), "set [17, 18]".to_owned(), format!("deleted {name}"), created];
+    assert_eq!(bench.events()[..4], wanted);
+}
+
+#[tokio::test]
+async fn a_version_of_an_older_deployer_that_moved_is_discarded_only_when_mail_may_be_doubled() {
+    let mut bench = Bench::new().await;
+    bench.with(|world| {
+        world.add("10_reception@0123456789ab", "Failed");
+        world.pipelines[0].checkpoints = 0;
+    });
+    assert!(matches!(bench.outcome(&bench.plan()).await, Err(DeployError::Lost { .. })));
+    bench.options.rewind = Some(Duration::from_secs(900));
+    assert_eq!(bench.outcome(&bench.plan()).await.unwrap(), Outcome::Started);
+    assert!(bench.events().contains(&"set [3, 4]".to_owned()), "{:?}", bench.events());
+}
+
+#[tokio::test]
+async fn a_version_that_never_gets_ahead_is_replaced_when_mail_may_be_doubled() {
+    for is_stopping in [false, true] {
+        let mut bench = Bench::new().await;
+        let old = bench.running(&bench.plan()).await;
+        bench.source.is_reached = is_stopping;
+        bench.with(|world| {
+            world.never_stops = true;
+            world.pipelines[0].next = ["Recovering", "Running"].repeat(if is_stopping { 0 } else { 2_000 });
+        });
+        let plan = bench.changed("'fetched' AS stage", "'unread' AS stage");
+        let error = bench.outcome(&plan).await.unwrap_err();
+        let is_expected = match error {
+            DeployError::NotStopped { .. } => is_stopping,
+            DeployError::NotHandedOver { .. } => !is_stopping,
+            _ => false,
+        };
+        assert!(is_expected && error.to_string().contains("--rewind-s"), "{error}");
+        bench.options.rewind = Some(Duration::from_secs(900));
+        bench.with(|world| world.events.clear());
+        assert_eq!(bench.outcome(&plan).await.unwrap(), Outcome::TookOver(vec![old.clone()]));
+        let created = format!("created {}", plan.pipelines[0].full_name());
+        let wanted = [format!("stop immediate {old}"), "set [3, 4]".to_owned(), created, format!("deleted {old}")];
+        assert!(bench.events().ends_with(&wanted), "{:?}", bench.events());
+    }
+}
+
+#[tokio::test]
+async fn of_two_versions_that_run_none_is_handed_over() {
+    let bench = Bench::new().await;
+    bench.running(&bench.plan()).await;
+    bench.with(|world| world.add("10_reception@0123456789ab", "Running"));
+    let plan = bench.changed("'fetched' AS stage", "'unread' AS stage");
+    for plan in [bench.plan(), plan] {
+        let error = bench.outcome(&plan).await.unwrap_err();
+        assert!(matches!(error, DeployError::TwoRun { .. }), "{error}");
+    }
+    assert_eq!(bench.events(), [""; 0]);
+    assert_eq!(running(&bench.client, NAME).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_version_is_taken_back_when_another_was_made_meanwhile() {
+    let bench = Bench::new().await;
+    bench.with(|world| world.rival = Some("10_reception@0123456789ab".to_owned()));
+    let plan = bench.plan();
+    let error = bench.outcome(&plan).await.unwrap_err();
+    assert!(matches!(&error, DeployError::TakenBack { other, .. } if other.ends_with("ab")), "{error}");
+    assert_eq!(running(&bench.client, NAME).await.unwrap(), ["10_reception@0123456789ab"]);
+    assert!(bench.world.lock().named(&plan.pipelines[0].full_name()).is_none());
+}
+
+#[tokio::test]
+async fn variables_that_arroyo_does_not_take_are_told() {
+    let mut bench = Bench::new().await;
+    bench.options.variables.insert("MILLRACE_STORAGE".to_owned(), "cluster".to_owned());
+    bench.with(|world| world.takes_no_variables = true);
+    let report = bench.deploy(&bench.plan()).await;
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(report.pipelines[0].untold, ["MILLRACE_SCREENING_PATIENCE_S", "MILLRACE_STORAGE"]);
+    assert!(report.to_string().contains("dead letters: MILLRACE_SCREENING_PATIENCE_S, MILLRACE_STORAGE"), "{report}");
 }
 
 #[tokio::test]
@@ -325,7 +451,7 @@ async fn versions_are_found_on_any_page() {
     let plan = bench.changed("'fetched' AS stage", "'unread' AS stage");
     bench.with(|world| world.lists = 0);
     assert_eq!(bench.outcome(&plan).await.unwrap(), Outcome::TookOver(vec![old]));
-    assert_eq!(bench.world.lock().lists, 4);
+    assert_eq!(bench.world.lock().lists, 12, "pages of 50, three times");
     let report = list(&built_in().unwrap(), Some(&bench.client)).await.unwrap();
     assert_eq!(report.versions.as_ref().map(Vec::len), Some(1), "{report}");
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use millrace_pipelines::deploy::{
-    ArroyoClient, Connection, DeployOptions, Plan, Runner, Sasl, check, check_there, deploy, lag, list,
+    self, ArroyoClient, Connection, DeployOptions, Plan, Runner, Sasl, check, check_there, deploy, lag, list,
 };
 use millrace_pipelines::{Pipeline, built_in, load_folder};
 use millrace_storage::cluster::KafkaLog;
 
 use crate::admin::client::Client;
 use crate::cli::Pipelines;
-use crate::config::cluster::needed;
+use crate::config::cluster::{CommitMode, needed};
 use crate::config::{Config, StorageKind};
 use crate::node::services;
 
@@ -94,9 +94,14 @@ fn options(config: &Config) -> anyhow::Result<DeployOptions> {
         is_tls: kafka.tls,
         ca_file: kafka.ca_file.clone(),
         sasl: sasl.map(|(mechanism, username)| Sasl { mechanism, username }),
-        commit_mode: Default::default(),
+        commit_mode: match config.arroyo.commit_mode {
+            CommitMode::ExactlyOnce => deploy::CommitMode::ExactlyOnce,
+            CommitMode::AtLeastOnce => deploy::CommitMode::AtLeastOnce,
+        },
     };
-    Ok(DeployOptions { variables: variables(config), ..DeployOptions::new(connection) })
+    let mut options = DeployOptions::new(connection).with_patience(Duration::from_secs(config.arroyo.patience_s));
+    options.variables.extend(variables(config));
+    Ok(options)
 }
 
 /// Variables of the workers. Secrets stay out: Arroyo keeps what it is told in its database. A URL of Redis with a

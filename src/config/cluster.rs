@@ -158,6 +158,24 @@ pub struct Arroyo {
     /// How Arroyo reaches the schema registry, which is this service's API: http://HOST:PORT/schemas.
     #[config(env = "MILLRACE_ARROYO_SCHEMA_REGISTRY_URL")]
     pub schema_registry_url: Option<String>,
+
+    /// Seconds that a stage function waits for a body or a claim that is out of reach, before its message becomes a dead
+    /// letter. A handover to a new version takes longer than that.
+    #[config(env = "MILLRACE_ARROYO_PATIENCE_S", default = 45)]
+    pub patience_s: u64,
+
+    /// "exactly_once" shows records with each checkpoint, and loses those of a checkpoint whose commit a crash cuts off;
+    /// "at_least_once" shows them at once, and loses none: what came since the last checkpoint is doubled after a crash.
+    #[config(env = "MILLRACE_ARROYO_COMMIT_MODE", default = "exactly_once")]
+    pub commit_mode: CommitMode,
+}
+
+/// When the records of a job on Arroyo are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitMode {
+    ExactlyOnce,
+    AtLeastOnce,
 }
 
 /// What must be said when storage is "cluster".

@@ -1,6 +1,7 @@
 //! What the numbers of the configuration may be.
 
 use anyhow::bail;
+use millrace_udfs::hosted::LONGEST_CALL;
 
 use super::Config;
 
@@ -36,7 +37,7 @@ pub fn variable(key: &str) -> String {
 }
 
 fn ranges(config: &Config) -> Vec<Range> {
-    let Config { smtp, screening, pipelines, landing, log, kafka, .. } = config;
+    let Config { smtp, screening, pipelines, landing, log, kafka, arroyo, .. } = config;
     let range = |key, value, least, most| Range { key, value, least, most: Some(most) };
     vec![
         Range { key: "min_free_bytes", value: config.min_free_bytes, least: MIB, most: None },
@@ -57,6 +58,8 @@ fn ranges(config: &Config) -> Vec<Range> {
         range("kafka.replication_factor", u64::from(kafka.replication_factor), 1, 15),
         // Brokers allow 6 s at least by default (group.min.session.timeout.ms).
         range("kafka.session_timeout_s", kafka.session_timeout_s, 6, 300),
+        // A call ends before Arroyo's own timeout, which takes the job down.
+        range("arroyo.patience_s", arroyo.patience_s, 1, LONGEST_CALL.as_secs()),
     ]
 }
 

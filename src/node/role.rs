@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use millrace_api::{Api, Options, Registry, ServeOptions, UploadKey};
+use millrace_pipelines::deploy::{self, ArroyoClient};
 use millrace_query::mail::search::Indexer;
 use millrace_query::mail::{EventLander, EventLanderOptions, Lander, LanderOptions, Search};
 use millrace_query::tables::{Table, Tables};
@@ -15,6 +16,7 @@ use millrace_smtp::{Reception, ReceptionOptions, tls};
 use millrace_storage::Storage;
 use millrace_udfs::{Dns, StageOptions};
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use super::Node;
 use super::background::Background;
@@ -46,7 +48,7 @@ impl Role {
     pub async fn start(self, node: &Arc<Node>) -> anyhow::Result<Option<(&'static str, SocketAddr)>> {
         match self {
             Role::Reception => reception(node).await.map(Some),
-            Role::Pipelines => pipelines(node).map(|()| None),
+            Role::Pipelines => pipelines(node).await.map(|()| None),
             Role::Lander => lander(node).await.map(|()| None),
             Role::Api => api(node).await.map(Some),
         }
@@ -102,8 +104,13 @@ pub fn certificate(config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>>
     }
 }
 
-fn pipelines(node: &Arc<Node>) -> anyhow::Result<()> {
+async fn pipelines(node: &Arc<Node>) -> anyhow::Result<()> {
     let pipelines = node.pipelines()?;
+    if let Some(url) = &node.config.arroyo.url {
+        for pipeline in &pipelines {
+            runs_only_here(url, pipeline.name()).await?;
+        }
+    }
     let options =
         millrace_pipelines::Options { max_records: node.config.pipelines.batch_records, ..Default::default() };
     for pipeline in pipelines {
@@ -114,6 +121,24 @@ fn pipelines(node: &Arc<Node>) -> anyhow::Result<()> {
         });
     }
     Ok(())
+}
+
+/// Refuses to run a pipeline that runs on Arroyo as well: every message would be screened twice. An Arroyo that does not
+/// answer is taken for one that is not there, since mail that waits is worse than mail that is screened twice.
+async fn runs_only_here(arroyo_url: &str, pipeline: &str) -> anyhow::Result<()> {
+    let client = ArroyoClient::new(arroyo_url).context("arroyo.url")?;
+    match deploy::running(&client, pipeline).await {
+        Ok(running) if running.is_empty() => Ok(()),
+        Ok(running) => anyhow::bail!(
+            "{} runs on Arroyo at {arroyo_url}, and the role 'pipelines' would screen all mail a second time: start \
+             without this role, or stop it in Arroyo's console, with a checkpoint, and start again",
+            running.join(", ")
+        ),
+        Err(error) => {
+            warn!(pipeline, %error, "whether Arroyo runs the pipeline is not known; it runs here now: see that it does not run there");
+            Ok(())
+        }
+    }
 }
 
 async fn lander(node: &Arc<Node>) -> anyhow::Result<()> {
@@ -202,4 +227,46 @@ pub fn stage_options(config: &Config, storage: &Storage) -> anyhow::Result<Stage
         dns,
         rules_dir: config.screening.rules_dir.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// An Arroyo with one pipeline, whose job is in `state`.
+    async fn arroyo(state: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let mut asked = [0; 1024];
+                let length = connection.read(&mut asked).await.unwrap();
+                let body = if String::from_utf8_lossy(&asked[..length]).contains("/jobs") {
+                    format!(r#"{{"data":[{{"id":"j","state":"{state}"}}]}}"#)
+                } else {
+                    r#"{"data":[{"id":"p","name":"10_reception@0123456789ab","created_at":1}],"hasMore":false}"#
+                        .to_owned()
+                };
+                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                connection.write_all((head + &body).as_bytes()).await.unwrap();
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_pipeline_that_runs_on_arroyo_is_not_run_here() {
+        let refused = runs_only_here(&arroyo("Running").await, RECEPTION_PIPELINE).await.unwrap_err().to_string();
+        assert!(refused.starts_with("10_reception@0123456789ab runs on Arroyo"), "{refused}");
+        assert!(refused.contains("start without this role"), "{refused}");
+        let url = arroyo("Stopped").await;
+        runs_only_here(&url, RECEPTION_PIPELINE).await.unwrap();
+        runs_only_here(&arroyo("Running").await, "20_other").await.unwrap();
+        runs_only_here("http://127.0.0.1:1", RECEPTION_PIPELINE).await.unwrap();
+        assert!(runs_only_here("127.0.0.1:5115", RECEPTION_PIPELINE).await.is_err());
+    }
 }

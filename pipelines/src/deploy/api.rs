@@ -123,6 +123,9 @@ pub(crate) enum Stop {
 pub(crate) struct PipelineInfo {
     pub(crate) id: String,
     pub(crate) name: String,
+    /// Its text, as it was posted.
+    #[serde(default)]
+    pub(crate) query: String,
     pub(crate) created_at: u64,
 }
 
@@ -135,6 +138,9 @@ pub(crate) struct Job {
     /// Until 0.15 in place of the reason.
     #[serde(default)]
     pub(crate) failure_message: Option<String>,
+    /// What its workers are told; None until 0.15, which tells them nothing.
+    #[serde(default)]
+    pub(crate) env_vars: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -151,8 +157,19 @@ pub(crate) struct JobError {
     pub(crate) details: String,
 }
 
+/// One that has not failed.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Checkpoint {}
+pub(crate) struct Checkpoint {
+    /// None while it is being made, and while what it made is being committed.
+    #[serde(default)]
+    finish_time: Option<u64>,
+}
+
+impl Checkpoint {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finish_time.is_some()
+    }
+}
 
 /// Per operator.
 #[derive(Debug, Deserialize)]

@@ -1,11 +1,18 @@
 //! What the deployer writes into each table of a SQL file: how its topic is reached. The text is otherwise as it was, so
 //! that Arroyo's errors name the lines of the file.
 
+use std::time::Duration;
+
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
-use super::options::{Connection, Sasl};
+use super::options::{CommitMode, Connection, Sasl};
 use crate::error::{PipelineError, Place};
+
+/// How long the brokers keep a sink's transaction, which is open from one checkpoint to the next. They abort it behind the
+/// job's back, and its records are lost: so it is longer than a store may hold a checkpoint up, and within the brokers'
+/// default limit (`transaction.max.timeout.ms`, 15 min).
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The text of pipeline `name` with the options of `connection` in its tables. What a table says itself stands.
 ///
@@ -117,6 +124,9 @@ fn options(pipeline: &str, table: &Table, connection: &Connection) -> Vec<(&'sta
     } else {
         options.push(("sink.commit_mode", connection.commit_mode.as_str().to_owned()));
         client.push("enable.idempotence=true".to_owned());
+        if connection.commit_mode == CommitMode::ExactlyOnce {
+            client.push(format!("transaction.timeout.ms={}", TRANSACTION_TIMEOUT.as_millis()));
+        }
     }
     options.push(("format", "avro".to_owned()));
     options.push(("avro.confluent_schema_registry", "true".to_owned()));
@@ -161,7 +171,6 @@ fn check(place: Place<'_>, connection: &Connection) -> Result<(), PipelineError>
 mod tests {
     use super::*;
     use crate::BUILT_IN;
-    use crate::deploy::options::CommitMode;
     use crate::plan::Pipeline;
 
     fn connection() -> Connection {
@@ -191,6 +200,15 @@ mod tests {
     }
 
     #[test]
+    fn a_sink_without_transactions_has_none_that_end() {
+        let connection = Connection { commit_mode: CommitMode::AtLeastOnce, ..connection() };
+        let (name, sql) = BUILT_IN[0];
+        let filled = fill(name, sql, &connection).unwrap();
+        assert_eq!(filled.matches("'sink.commit_mode' = 'at_least_once'").count(), 4);
+        assert!(!filled.contains("transaction.timeout.ms"), "{filled}");
+    }
+
+    #[test]
     fn what_a_table_says_itself_stands() {
         let sql = "CREATE TABLE 한 (a TEXT) WITH (connector = 'kafka', type = 'source', 'source.offset' = 'latest');";
         let filled = fill("p", sql, &connection()).unwrap();
@@ -209,7 +227,7 @@ mod tests {
             "'auth.protocol' = 'SASL_SSL'",
             "'auth.username' = 'o''neill'",
             "'auth.password' = '{{ MILLRACE_KAFKA_PASSWORD }}'",
-            "'client_configs' = 'enable.idempotence=true,ssl.ca.location=/etc/ssl/kafka.pem'",
+            "'client_configs' = 'enable.idempotence=true,transaction.timeout.ms=600000,ssl.ca.location=/etc/ssl/kafka.pem'",
         ] {
             assert!(filled.contains(option), "{option} in {filled}");
         }

@@ -11,8 +11,11 @@
 //! 4. The new version begins there.
 //!
 //! Whatever dies in between, the hold undoes itself within minutes. A note on the positions says that step 3 was done, and
-//! the first checkpoint of a version wipes it away. Without it, a stopped version is started again, to go on from its own
-//! checkpoint, and the handover begins anew.
+//! the first checkpoint of a version wipes it away when it begins. Without it, a stopped version is started again, to go on
+//! from its own checkpoint, and the handover begins anew.
+//!
+//! A version whose first checkpoint began and never finished has moved the group, and nothing that it read was ever seen.
+//! So its text says where it began, and the group is set back to there before another begins.
 
 use std::time::Duration;
 
@@ -27,14 +30,17 @@ pub trait Handover: Send + Sync {
     async fn members(&self, group: &str) -> Result<usize, LogError>;
 
     /// Lets no reader of committed records past where `topic` ends now. One hold at a time per group: a later one undoes an
-    /// earlier one.
-    async fn hold(&self, group: &str, topic: Topic) -> Result<Box<dyn Hold>, LogError>;
+    /// earlier one. It undoes itself after `lifetime`.
+    async fn hold(&self, group: &str, topic: Topic, lifetime: Duration) -> Result<Box<dyn Hold>, LogError>;
 
     /// Whether a version of `group` at Arroyo has noted that it read everything before `positions`.
     async fn is_reached(&self, group: &str, topic: Topic, positions: &[u64]) -> Result<bool, LogError>;
 
     /// Whether a hold at `positions` has lasted until now.
     async fn is_held_at(&self, topic: Topic, positions: &[u64]) -> Result<bool, LogError>;
+
+    /// Where a group stands by its positions, as the next record to read; in partitions where it has none, the first.
+    async fn stands(&self, group: &str, topic: Topic) -> Result<Vec<u64>, LogError>;
 
     /// Whether a group was set by [`Handover::set`] and nobody has moved it since.
     async fn is_exact(&self, group: &str, topic: Topic) -> Result<bool, LogError>;

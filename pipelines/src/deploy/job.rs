@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::api::Job;
+use super::api::{Checkpoint, Job};
 use super::client::{ArroyoClient, ArroyoError};
 use super::options::DeployOptions;
 
@@ -28,7 +28,8 @@ pub(crate) enum Waited {
     NotYet(String),
 }
 
-/// Waits until a job runs and has run for a while without an error. `known` errors were there before.
+/// Waits until a job runs, has run for a while without an error, and has finished a checkpoint: before that nothing of it
+/// is seen, and it would begin again elsewhere. `known` errors were there before.
 pub(crate) async fn until_running(
     client: &ArroyoClient,
     pipeline: &str,
@@ -47,7 +48,8 @@ pub(crate) async fn until_running(
             return Ok(Waited::Never(why(client, pipeline, &job).await));
         }
         if job.state == "Running" && errors <= known {
-            if running_since.get_or_insert_with(Instant::now).elapsed() >= options.settle_time {
+            let has_settled = running_since.get_or_insert_with(Instant::now).elapsed() >= options.settle_time;
+            if has_settled && client.checkpoints(pipeline, &job.id).await?.iter().any(Checkpoint::is_finished) {
                 return Ok(Waited::Done);
             }
         } else if running_since.is_some() || errors > known {
@@ -55,7 +57,8 @@ pub(crate) async fn until_running(
             return Ok(Waited::Never(why(client, pipeline, &job).await));
         }
         if begun.elapsed() >= options.start_timeout {
-            return Ok(Waited::NotYet(job.state));
+            let awaits = if running_since.is_some() { ", without a finished checkpoint" } else { "" };
+            return Ok(Waited::NotYet(job.state + awaits));
         }
         sleep(options.poll_interval).await;
     }

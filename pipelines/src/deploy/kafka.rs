@@ -10,9 +10,6 @@ use millrace_storage::{Log, LogError};
 
 use super::handover::{Handover, Hold};
 
-/// A hold lasts this long at most: longer than any handover that succeeds, shorter than screening may wait when whoever
-/// held the source is gone.
-const LIFETIME: Duration = Duration::from_secs(150);
 /// What stands beside positions that are exact.
 const NOTE: &str = "millrace handover";
 
@@ -22,8 +19,12 @@ impl Handover for KafkaLog {
         self.group_members(group).await
     }
 
-    async fn hold(&self, group: &str, topic: Topic) -> Result<Box<dyn Hold>, LogError> {
-        Ok(Box::new(KafkaLog::hold(self, group, topic, LIFETIME).await?))
+    async fn hold(&self, group: &str, topic: Topic, lifetime: Duration) -> Result<Box<dyn Hold>, LogError> {
+        match KafkaLog::hold(self, group, topic, lifetime).await {
+            Ok(hold) => Ok(Box::new(hold)),
+            Err(LogError::Unavailable(reason)) => Err(LogError::Unavailable(hinted(reason, lifetime))),
+            Err(other) => Err(other),
+        }
     }
 
     async fn is_reached(&self, group: &str, topic: Topic, positions: &[u64]) -> Result<bool, LogError> {
@@ -49,6 +50,16 @@ impl Handover for KafkaLog {
         KafkaLog::is_held_at(self, topic, positions).await
     }
 
+    async fn stands(&self, group: &str, topic: Topic) -> Result<Vec<u64>, LogError> {
+        let noted = self.noted_positions(group, topic).await?;
+        let mut positions = Vec::with_capacity(noted.len());
+        for (partition, noted) in (0..).zip(noted) {
+            let (first, _) = self.bounds(topic, partition).await?;
+            positions.push(noted.map_or(first, |(position, _)| position.max(first)));
+        }
+        Ok(positions)
+    }
+
     async fn is_exact(&self, group: &str, topic: Topic) -> Result<bool, LogError> {
         let noted = self.noted_positions(group, topic).await?;
         let mut set = noted.iter().flatten().peekable();
@@ -68,6 +79,17 @@ impl Handover for KafkaLog {
         }
         Ok(positions)
     }
+}
+
+/// Brokers that allow shorter transactions than their default say so in a word.
+fn hinted(reason: String, lifetime: Duration) -> String {
+    if !reason.to_lowercase().replace(' ', "").contains("transactiontimeout") {
+        return reason;
+    }
+    let lifetime_ms = lifetime.as_millis();
+    format!(
+        "{reason} (the source is held for {lifetime_ms} ms at most: raise transaction.max.timeout.ms of the brokers, or lower arroyo.patience_s)"
+    )
 }
 
 #[async_trait]

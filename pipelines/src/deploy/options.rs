@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millrace_udfs::hosted::{AUTHENTICATION, DEFAULT_PATIENCE};
+
 /// How Arroyo's workers reach Kafka and the schema registry.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -74,8 +76,8 @@ pub struct DeployOptions {
     pub settle_time: Duration,
     /// How long an old version may take to finish what it began. Its source is held meanwhile.
     pub drain_timeout: Duration,
-    /// How long nothing may move in an old version for it to count as finished: longer than any call of a function takes
-    /// while the stores answer.
+    /// How long nothing may move in an old version for it to count as finished: longer than any call of a function can
+    /// take. A call that waits for a body moves nothing, and holds back all that came after it.
     pub quiet_time: Duration,
     /// How long an old version may take to stop.
     pub stop_timeout: Duration,
@@ -86,20 +88,85 @@ pub struct DeployOptions {
     pub rewind: Option<Duration>,
 }
 
+/// The variable that tells a stage function how long to wait for a store.
+const PATIENCE: &str = "MILLRACE_SCREENING_PATIENCE_S";
+/// For what comes between a call's end and its showing: a worker short of CPU, a watermark, a look at the rates.
+const SLACK: Duration = Duration::from_secs(15);
+/// For reading everything before the hold.
+const READING: Duration = Duration::from_secs(60);
+
 impl DeployOptions {
+    /// With functions of their default patience.
     pub fn new(connection: Connection) -> Self {
-        Self {
+        let options = Self {
             connection,
             parallelism: 1,
             checkpoint_interval: Duration::from_secs(2),
             variables: BTreeMap::new(),
             start_timeout: Duration::from_secs(300),
             settle_time: Duration::from_secs(5),
-            drain_timeout: Duration::from_secs(60),
-            quiet_time: Duration::from_secs(15),
+            drain_timeout: Duration::ZERO,
+            quiet_time: Duration::ZERO,
             stop_timeout: Duration::from_secs(40),
             poll_interval: Duration::from_secs(1),
             rewind: None,
+        };
+        options.with_patience(DEFAULT_PATIENCE)
+    }
+
+    /// Tells the functions to wait `patience` for a body or a claim, and a handover to wait longer than that. It is at
+    /// most [`LONGEST_CALL`].
+    ///
+    /// [`LONGEST_CALL`]: millrace_udfs::hosted::LONGEST_CALL
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.variables.insert(PATIENCE.to_owned(), patience.as_secs().to_string());
+        self.quiet_time = patience.max(AUTHENTICATION) + SLACK;
+        // A message may wait for its body, then for its checks, then for its claim, and only then is it quiet.
+        self.drain_timeout = READING + patience * 2 + AUTHENTICATION + self.quiet_time;
+        self
+    }
+
+    /// How long a hold lasts at most: longer than any handover that succeeds.
+    pub(super) fn hold_lifetime(&self) -> Duration {
+        self.drain_timeout + self.stop_timeout + SLACK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_udfs::hosted::LONGEST_CALL;
+
+    use super::*;
+
+    /// Kafka's `transaction.max.timeout.ms`, when the brokers are told nothing else.
+    const LONGEST_TRANSACTION: Duration = Duration::from_secs(15 * 60);
+    /// How far back Arroyo tells its rates.
+    const RATES: Duration = Duration::from_secs(5 * 60);
+
+    fn options(patience: Duration) -> DeployOptions {
+        let connection = Connection {
+            brokers: String::new(),
+            schema_registry: String::new(),
+            has_registry_password: false,
+            is_tls: false,
+            ca_file: None,
+            sasl: None,
+            commit_mode: CommitMode::ExactlyOnce,
+        };
+        DeployOptions::new(connection).with_patience(patience)
+    }
+
+    #[test]
+    fn a_handover_waits_longer_than_any_call_and_no_longer_than_brokers_hold() {
+        for patience in [Duration::from_secs(1), DEFAULT_PATIENCE, LONGEST_CALL] {
+            let options = options(patience);
+            assert_eq!(options.variables["MILLRACE_SCREENING_PATIENCE_S"], patience.as_secs().to_string());
+            assert!(options.quiet_time > patience && options.quiet_time > AUTHENTICATION, "{patience:?}");
+            assert!(options.quiet_time < RATES, "{patience:?}");
+            assert!(options.drain_timeout > patience * 2 + AUTHENTICATION + options.quiet_time, "{patience:?}");
+            assert!(options.hold_lifetime() > options.drain_timeout + options.stop_timeout, "{patience:?}");
+            assert!(options.hold_lifetime() <= LONGEST_TRANSACTION, "{patience:?}: {:?}", options.hold_lifetime());
         }
     }
 }

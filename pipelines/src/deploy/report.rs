@@ -5,7 +5,7 @@ use std::fmt;
 use super::api::Job;
 use super::check::CheckReport;
 use super::client::{ArroyoClient, ArroyoError};
-use super::deployer::{DeployReport, Outcome};
+use super::deployer::{DeployReport, Deployed, Outcome};
 use super::lag::LagReport;
 use super::plan::{called, split_name};
 use crate::plan::Pipeline;
@@ -97,6 +97,14 @@ impl fmt::Display for DeployReport {
         let pipelines = self.pipelines.iter().filter_map(|pipeline| pipeline.outcome.as_ref().err());
         for error in functions.chain(pipelines) {
             writeln!(f, "{error}")?;
+        }
+        for Deployed { name, untold, .. } in self.pipelines.iter().filter(|pipeline| !pipeline.untold.is_empty()) {
+            let untold = untold.join(", ");
+            writeln!(
+                f,
+                "Arroyo does not tell the workers of {name} these variables (0.15 tells none): see that they stand in \
+                 the workers' own environment, else mail becomes dead letters: {untold}"
+            )?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! An Arroyo of its own: its REST API over HTTP, answering in the shapes that Arroyo 0.16 answers in, with jobs that
-//! go through the states that Arroyo's go through. It runs no pipelines.
+//! go through the states that Arroyo's go through. It runs no pipelines. A job that comes to run begins a checkpoint at
+//! once, which moves its group; when it is looked at, it is finished, unless that is hindered.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,6 +33,16 @@ pub struct World {
     pub is_away: bool,
     /// Records keep moving in every job.
     pub is_busy: bool,
+    /// Checkpoints begin and do not finish.
+    pub is_blocked: bool,
+    /// A stop with a checkpoint does not come to an end.
+    pub never_stops: bool,
+    /// Somebody else's version, which comes to run when one is made.
+    pub rival: Option<String>,
+    /// As Arroyo 0.15, which takes no variables.
+    pub takes_no_variables: bool,
+    /// Where the group stands, and whether with the note.
+    pub group: (Vec<u64>, bool),
     pub lists: usize,
     ids: usize,
     clock: u64,
@@ -46,7 +57,9 @@ pub struct Pipeline {
     /// States that it goes through, one a look.
     pub next: Vec<&'static str>,
     pub errors: Vec<Value>,
+    /// Finished ones.
     pub checkpoints: usize,
+    env_vars: Value,
     created_at: u64,
 }
 
@@ -128,6 +141,7 @@ impl World {
             next: Vec::new(),
             errors: Vec::new(),
             checkpoints: 1,
+            env_vars: json!({}),
             created_at,
         });
     }
@@ -217,21 +231,25 @@ async fn create_pipeline(State(world): State<Shared>, Json(body): Json<Value>) -
         _ => vec!["Compiling", "Scheduling", "Running"],
     };
     let (id, created_at) = (world.id("pl"), world.ids as u64);
-    let state = "Created".to_owned();
-    let pipeline =
-        Pipeline { id, name: name.clone(), query, state, next, errors: Vec::new(), checkpoints: 0, created_at };
+    let (state, env_vars) = ("Created".to_owned(), body["env_vars"].clone());
+    let (errors, checkpoints) = (Vec::new(), 0);
+    let pipeline = Pipeline { id, name: name.clone(), query, state, next, errors, checkpoints, env_vars, created_at };
     let answer = shown(&pipeline);
     world.pipelines.push(pipeline);
     world.event(format!("created {name}"));
+    if let Some(rival) = world.rival.take() {
+        world.add(&rival, "Running");
+    }
     Json(answer).into_response()
 }
 
 async fn patch_pipeline(State(world): State<Shared>, Path(id): Path<String>, Json(body): Json<Value>) -> Response {
     let mut world = world.lock();
-    let stop = body["stop"].as_str().unwrap().to_owned();
+    let (stop, never_stops) = (body["stop"].as_str().unwrap().to_owned(), world.never_stops);
     let Some(pipeline) = world.pipeline(&id) else { return refuse("Pipeline not found") };
     let is_over = matches!(pipeline.state.as_str(), "Stopped" | "Failed" | "Finished");
     match stop.as_str() {
+        "checkpoint" if never_stops => pipeline.next = vec!["CheckpointStopping"],
         "none" if is_over => pipeline.next = vec!["Stopped", "Scheduling", "Running"],
         "checkpoint" if !is_over => {
             pipeline.next = vec!["CheckpointStopping", "CheckpointStopping", "Stopped"];
@@ -270,6 +288,13 @@ async fn delete_pipeline(State(world): State<Shared>, Path(id): Path<String>) ->
 
 async fn jobs(State(world): State<Shared>, Path(id): Path<String>) -> Response {
     let mut world = world.lock();
+    let takes_no_variables = world.takes_no_variables;
+    let is_about_to_run =
+        world.pipeline(&id).is_some_and(|it| it.state != "Running" && it.next.first() == Some(&"Running"));
+    if is_about_to_run {
+        // What was read is noted when the first checkpoint begins, whatever becomes of it.
+        world.group = (vec![40, 41], false);
+    }
     let Some(pipeline) = world.pipeline(&id) else { return refuse("Pipeline not found") };
     if !pipeline.next.is_empty() {
         pipeline.state = pipeline.next.remove(0).to_owned();
@@ -282,11 +307,14 @@ async fn jobs(State(world): State<Shared>, Path(id): Path<String>) -> Response {
         }
     }
     let failure = (pipeline.state == "Failed").then(|| json!({ "error": "worker exited", "domain": "internal" }));
-    let job = json!({
+    let mut job = json!({
         "id": format!("job_{id}"), "pipeline_id": id, "running_desired": true, "state": pipeline.state, "run_id": 1,
         "start_time": 1, "finish_time": null, "tasks": 9, "failure_reason": failure, "created_at": 1, "scheduler_config": {},
-        "env_vars": {},
+        "env_vars": pipeline.env_vars,
     });
+    if takes_no_variables {
+        job.as_object_mut().unwrap().remove("env_vars");
+    }
     Json(json!({ "data": [job] })).into_response()
 }
 
@@ -298,14 +326,23 @@ async fn errors(State(world): State<Shared>, Path((id, _)): Path<(String, String
 
 async fn checkpoints(State(world): State<Shared>, Path((id, _)): Path<(String, String)>) -> Response {
     let mut world = world.lock();
+    let is_blocked = world.is_blocked;
     let Some(pipeline) = world.pipeline(&id) else { return refuse("Job not found") };
-    let one = |epoch| {
+    let one = |epoch, finish_time: Option<u64>| {
         json!({
-            "epoch": epoch, "backend": "parquet", "checkpoint_type": "scheduled", "start_time": 1, "finish_time": 2,
-            "events": [],
+            "epoch": epoch, "backend": "parquet", "checkpoint_type": "scheduled", "start_time": 1,
+            "finish_time": finish_time, "events": [],
         })
     };
-    Json(json!({ "data": (1..=pipeline.checkpoints).map(one).collect::<Vec<_>>() })).into_response()
+    let mut shown: Vec<Value> = (1..=pipeline.checkpoints).map(|epoch| one(epoch, Some(2))).collect();
+    if pipeline.state == "Running" && is_blocked {
+        // One that a restart ends is shown no more.
+        shown.push(one(pipeline.checkpoints + 1, None));
+    } else if pipeline.state == "Running" {
+        pipeline.checkpoints += 1;
+        shown.push(one(pipeline.checkpoints, Some(2)));
+    }
+    Json(json!({ "data": shown })).into_response()
 }
 
 /// Rates of ten steps of 2 s; each look is 10 s later.

@@ -2,6 +2,9 @@
 //!
 //! A record may come whose schema was registered a moment ago, elsewhere. Before it is handed out, the topic `schemas` is
 //! read on. Nothing is asked for records of our own schemas.
+//!
+//! Our own are compiled in. While processes are upgraded one by one, a newer one may write with a schema that this one does
+//! not have: such a record is not handed out, so that nobody passes it over, and its partition waits for the upgrade.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_schemas::Topic;
 use millrace_schemas::codec::split_header;
-use millrace_schemas::registry::FIRST_REGISTERED_ID;
+use millrace_schemas::registry::{FIRST_REGISTERED_ID, by_id};
 
 use super::SchemaTopic;
 use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record};
@@ -33,6 +36,21 @@ fn registered_ids(records: &[Record]) -> impl Iterator<Item = u32> + '_ {
     ids.map(|(id, _)| id).filter(|id| *id >= FIRST_REGISTERED_ID)
 }
 
+/// Refuses records with a schema of ours that is not compiled in. Ids begin at 1, and others get theirs far above.
+fn ours_are_known(records: &[Record]) -> Result<(), LogError> {
+    for record in records {
+        let Ok((id, _)) = split_header(&record.value) else { continue };
+        if (1..FIRST_REGISTERED_ID).contains(&id) && by_id(id).is_none() {
+            let Position { topic, partition, offset } = record.position;
+            return Err(LogError::Unavailable(format!(
+                "{topic}/{partition}/{offset} has the schema {id}, written by a newer version; upgrade this process, and \
+                 it goes on from there"
+            )));
+        }
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Log for SchemaAwareLog {
     fn partitions(&self, topic: Topic) -> u32 {
@@ -52,6 +70,7 @@ impl Log for SchemaAwareLog {
         max_bytes: usize,
     ) -> Result<Vec<Record>, LogError> {
         let records = self.log.read(topic, partition, offset, max_records, max_bytes).await?;
+        ours_are_known(&records)?;
         self.schemas.know(registered_ids(&records)).await?;
         Ok(records)
     }
@@ -87,6 +106,7 @@ struct SchemaAwareConsumer {
 
 impl SchemaAwareConsumer {
     async fn hand_out(&mut self, max_records: usize) -> Result<Vec<Record>, LogError> {
+        ours_are_known(&self.held)?;
         self.schemas.know(registered_ids(&self.held)).await?;
         let rest = self.held.split_off(max_records.min(self.held.len()));
         Ok(std::mem::replace(&mut self.held, rest))
@@ -134,7 +154,6 @@ mod tests {
 
     use bytes::Bytes;
     use millrace_schemas::codec::header;
-    use millrace_schemas::registry::by_id;
 
     use super::*;
     use crate::embedded::{EmbeddedLog, LogOptions};
@@ -273,5 +292,23 @@ mod tests {
         let positions = world.aware.append(vec![junk]).await.unwrap();
         let read = world.aware.read(Topic::Screened, positions[0].partition, 0, 10, 1 << 20).await.unwrap();
         assert_eq!(read.len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_of_a_newer_version_waits_for_the_upgrade() {
+        let world = world();
+        let mut consumer = world.aware.subscribe("g", Topic::MailboxChanges).await.unwrap();
+        let newer = FIRST_REGISTERED_ID - 1;
+        assert!(by_id(newer).is_none());
+        let value = Bytes::copy_from_slice(&header(newer));
+        let record = NewRecord { topic: Topic::MailboxChanges, key: "k".to_owned(), value };
+        let positions = world.aware.append(vec![record]).await.unwrap();
+        let partition = positions[0].partition;
+        let refused = world.aware.read(Topic::MailboxChanges, partition, 0, 10, 1 << 20).await.unwrap_err().to_string();
+        assert!(refused.contains("the schema 65535, written by a newer version; upgrade this process"), "{refused}");
+        while consumer.poll(10, WAIT).await.is_ok_and(|records| records.is_empty()) {}
+        assert!(matches!(consumer.poll(10, WAIT).await, Err(LogError::Unavailable(_))));
+        assert!(consumer.commit(Vec::new()).await.is_err(), "nobody passes it over");
+        assert_eq!(world.aware.committed("g", Topic::MailboxChanges, partition).await.unwrap(), None);
     }
 }

@@ -11,8 +11,11 @@ use crate::guard::{error_value, guarded, guarded_future};
 
 /// No call takes longer, whatever is away: a minute below the timeout that `arroyo/*.rs` tells Arroyo.
 pub const LONGEST_CALL: Duration = Duration::from_secs(240);
+/// How long a store may be away before its records become dead letters, when nothing else is said. A handover waits longer
+/// than that, so it is short.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(45);
 /// The checks of one message have a deadline of 5 s of their own; the rest is for a worker short of CPU.
-pub(super) const AUTHENTICATION: Duration = Duration::from_secs(30);
+pub const AUTHENTICATION: Duration = Duration::from_secs(30);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -62,7 +65,7 @@ where
 
 /// How long a store may be away before its records become dead letters.
 pub(super) fn patience() -> Duration {
-    Settings::get().map_or(LONGEST_CALL, |settings| settings.patience)
+    Settings::get().map_or(DEFAULT_PATIENCE, |settings| settings.patience)
 }
 
 /// Runs `work` on threads of this library's own. The host gives each task of a job a runtime that ends with the task,

@@ -22,7 +22,7 @@ use crate::spam::SpamFilter;
 use crate::virus::VirusScanner;
 use crate::{body, duplicate, summary};
 
-pub use bounds::{LONGEST_CALL, value, value_within};
+pub use bounds::{AUTHENTICATION, DEFAULT_PATIENCE, LONGEST_CALL, value, value_within};
 use settings::Settings;
 
 /// Version of the crate, and the fingerprint of the sources it was built from.
@@ -47,7 +47,14 @@ pub async fn fetch_body(body: Option<&str>) -> Option<Vec<u8>> {
         let reference = reference.clone();
         async move { body::fetch(stores::blobs().await?.as_ref(), &reference).await }
     });
-    fetched.await.ok().flatten().map(Vec::from)
+    match fetched.await {
+        Ok(found) => found.map(Vec::from),
+        Err(reason) => {
+            // The result has no room for it, and nobody listens to this library's log: a worker's stderr is kept.
+            eprintln!("millrace: the body {} becomes a dead letter: {reason}", body.unwrap_or_default());
+            None
+        }
+    }
 }
 
 /// JSON of [`crate::Summary`].
@@ -81,23 +88,23 @@ pub async fn authenticate(
 /// JSON of [`crate::VirusVerdict`].
 pub fn scan_virus(raw: &[u8]) -> String {
     static SCANNER: OnceLock<Result<VirusScanner, String>> = OnceLock::new();
-    let scanner = SCANNER.get_or_init(|| {
-        let rules_dir = Settings::get()?.rules_dir.clone();
-        VirusScanner::new(rules_dir.as_deref()).map_err(|error| error.to_string())
-    });
-    match scanner {
-        Ok(scanner) => scanner.scan(raw),
-        Err(reason) => error_value(reason, VERSION),
-    }
+    // The rules are read inside the guard: a panic on the way is an error value, and the next call reads them again.
+    value("scan_virus", VERSION, || {
+        let scanner = SCANNER.get_or_init(|| {
+            let rules_dir = Settings::get()?.rules_dir.clone();
+            VirusScanner::new(rules_dir.as_deref()).map_err(|error| error.to_string())
+        });
+        scanner.as_ref().map_or_else(|reason| error_value(reason, VERSION), |scanner| scanner.scan(raw))
+    })
 }
 
 /// JSON of [`crate::SpamVerdict`]; `authentication` is what [`authenticate`] gave.
 pub fn score_spam(raw: &[u8], authentication: &str) -> String {
     static FILTER: OnceLock<Result<SpamFilter, String>> = OnceLock::new();
-    match FILTER.get_or_init(|| SpamFilter::built_in().map_err(|error| error.to_string())) {
-        Ok(filter) => filter.score(raw, authentication),
-        Err(reason) => error_value(reason, VERSION),
-    }
+    value("score_spam", VERSION, || {
+        let filter = FILTER.get_or_init(|| SpamFilter::built_in().map_err(|error| error.to_string()));
+        filter.as_ref().map_or_else(|reason| error_value(reason, VERSION), |filter| filter.score(raw, authentication))
+    })
 }
 
 /// `{"first": message id}`: which message came first with this claim for this recipient.

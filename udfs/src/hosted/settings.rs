@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::bounds::LONGEST_CALL;
+use super::bounds::{DEFAULT_PATIENCE, LONGEST_CALL};
 use super::services::Services;
 use crate::authenticate::Dns;
 
 /// What the stage functions of this process work with.
 #[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) storage: Storage,
+    /// Or why it is not known where: the functions that need no store do without, and the others wait as for one that is
+    /// away.
+    pub(super) storage: Result<Storage, String>,
     /// `MILLRACE_SCREENING_DNS`: whom `authenticate` asks.
     pub(super) dns: Dns,
     /// `MILLRACE_SCREENING_RULES_DIR`: virus rules of the operator's own.
@@ -43,18 +45,31 @@ impl Settings {
     fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         Ok(Self {
-            storage: match variable("MILLRACE_STORAGE").as_deref() {
-                None | Some("embedded") => {
-                    let data_dir = variable("MILLRACE_DATA_DIR").unwrap_or_else(|| "./millrace-data".to_owned());
-                    Storage::Embedded { data_dir: data_dir.into() }
-                }
-                Some("cluster") => Storage::Cluster(Box::new(Services::read(&variable)?)),
-                Some(other) => return Err(format!("MILLRACE_STORAGE is '{other}': it is embedded or cluster")),
-            },
+            storage: Storage::read(&variable),
             dns: dns(variable("MILLRACE_SCREENING_DNS").as_deref().unwrap_or("system"))?,
             rules_dir: variable("MILLRACE_SCREENING_RULES_DIR").map(PathBuf::from),
             patience: patience(variable("MILLRACE_SCREENING_PATIENCE_S").as_deref())?,
         })
+    }
+}
+
+impl Storage {
+    /// Nothing is taken for granted: a worker that looked into a folder of its own would find no mail, and make a dead
+    /// letter of each.
+    fn read(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        match variable("MILLRACE_STORAGE").as_deref() {
+            Some("embedded") => {
+                let data_dir = variable("MILLRACE_DATA_DIR").unwrap_or_else(|| "./millrace-data".to_owned());
+                Ok(Self::Embedded { data_dir: data_dir.into() })
+            }
+            Some("cluster") => Ok(Self::Cluster(Box::new(Services::read(variable)?))),
+            Some(other) => Err(format!("MILLRACE_STORAGE is '{other}': it is embedded or cluster")),
+            None => {
+                Err("MILLRACE_STORAGE is not set, so it is not known where bodies and claims are: set it to cluster, \
+                         and MILLRACE_S3_… and MILLRACE_REDIS_… with it, in the environment of Arroyo's workers"
+                    .to_owned())
+            }
+        }
     }
 }
 
@@ -69,7 +84,7 @@ fn dns(value: &str) -> Result<Dns, String> {
 }
 
 fn patience(value: Option<&str>) -> Result<Duration, String> {
-    let Some(value) = value else { return Ok(LONGEST_CALL) };
+    let Some(value) = value else { return Ok(DEFAULT_PATIENCE) };
     let longest = LONGEST_CALL.as_secs();
     match value.parse() {
         Ok(seconds) if (1..=longest).contains(&seconds) => Ok(Duration::from_secs(seconds)),
@@ -87,18 +102,23 @@ mod tests {
     }
 
     #[test]
-    fn no_variable_is_needed() {
+    fn where_bodies_are_must_be_said_and_nothing_else() {
         let settings = read(&[]).unwrap();
-        assert!(matches!(settings.storage, Storage::Embedded { data_dir } if data_dir.ends_with("millrace-data")));
-        assert_eq!((settings.dns, settings.patience), (Dns::System, LONGEST_CALL));
+        assert!(settings.storage.unwrap_err().starts_with("MILLRACE_STORAGE is not set"));
+        assert_eq!((settings.dns, settings.patience), (Dns::System, DEFAULT_PATIENCE));
+        let settings = read(&[("MILLRACE_STORAGE", "embedded")]).unwrap();
+        let storage = settings.storage.unwrap();
+        assert!(matches!(storage, Storage::Embedded { data_dir } if data_dir.ends_with("millrace-data")));
+        let settings = read(&[("MILLRACE_SCREENING_PATIENCE_S", "7")]).unwrap();
+        assert_eq!((settings.storage.is_err(), settings.patience), (true, Duration::from_secs(7)));
     }
 
     #[test]
     fn a_wrong_variable_is_named() {
-        assert!(read(&[("MILLRACE_STORAGE", "cluster")]).unwrap_err().contains("MILLRACE_S3_BUCKET"));
-        let wrong =
-            [("MILLRACE_STORAGE", "s3"), ("MILLRACE_SCREENING_DNS", "here"), ("MILLRACE_SCREENING_PATIENCE_S", "241")];
-        for (name, value) in wrong {
+        let storage = |value| read(&[("MILLRACE_STORAGE", value)]).unwrap().storage.unwrap_err();
+        assert!(storage("cluster").contains("MILLRACE_S3_BUCKET"));
+        assert!(storage("s3").starts_with("MILLRACE_STORAGE is 's3'"));
+        for (name, value) in [("MILLRACE_SCREENING_DNS", "here"), ("MILLRACE_SCREENING_PATIENCE_S", "241")] {
             let error = read(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(&format!("{name} is '{value}'")), "{error}");
         }

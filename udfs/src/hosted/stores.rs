@@ -17,7 +17,7 @@ use super::settings::{Settings, Storage};
 pub(super) async fn blobs() -> Result<Arc<dyn BlobStore>, String> {
     static BLOBS: OnceCell<Arc<dyn BlobStore>> = OnceCell::const_new();
     let opened = BLOBS.get_or_try_init(|| async {
-        match &Settings::get()?.storage {
+        match Settings::get()?.storage.as_ref().map_err(Clone::clone)? {
             // Reading packs needs no lock: entries never change.
             Storage::Embedded { data_dir } => {
                 let packs = EmbeddedPacks::open(&data_dir.join("blobs"), PackOptions::default());
@@ -36,7 +36,7 @@ pub(super) async fn blobs() -> Result<Arc<dyn BlobStore>, String> {
 pub(super) async fn first_seen() -> Result<Arc<dyn FirstSeen>, String> {
     static FIRST_SEEN: OnceCell<Arc<dyn FirstSeen>> = OnceCell::const_new();
     let opened = FIRST_SEEN.get_or_try_init(|| async {
-        match &Settings::get()?.storage {
+        match Settings::get()?.storage.as_ref().map_err(Clone::clone)? {
             // Embedded claims become durable with the log of the one process that holds them.
             Storage::Embedded { .. } => Err("embedded first-seen cannot be shared with a worker: \
                                              set MILLRACE_STORAGE=cluster and MILLRACE_REDIS_URL"
