@@ -121,10 +121,10 @@ impl RedisHot {
 
     /// Makes this handle the owner; gives what is applied, or `None` when it cannot go on with what is held.
     async fn take(&self, partition: u32, from: u64, end: u64, goes_on: bool) -> Result<Option<u64>, HotError> {
-        self.owned.lock().remove(&partition);
+        let before = self.owned.lock().remove(&partition).map(|owned| owned.owner).unwrap_or_default();
         let owner = ulid::Ulid::new().to_string();
         let (from, end) = (offset(partition, from)?, offset(partition, end)?);
-        let args = vec![owner.as_str().into(), from, end, u8::from(goes_on).to_string().into()];
+        let args = vec![owner.as_str().into(), from, end, u8::from(goes_on).to_string().into(), before.into()];
         let answer = self.run(&TAKE, partition, args).await?;
         match answer.as_str() {
             None if answer.is_null() => Ok(None),
