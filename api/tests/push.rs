@@ -11,6 +11,8 @@ use axum::http::{Request, StatusCode, header};
 use futures::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use millrace_api::Options;
+use millrace_schemas::{Topic, topic::partition_of};
+use millrace_storage::{HotRow, HotStore, Log};
 use serde_json::{Value, json};
 use support::{World, mail};
 use tokio::net::TcpStream;
@@ -50,6 +52,31 @@ async fn the_event_source_tells_of_new_mail_and_ends_after_a_state_when_asked() 
     let states = json!({ "Email": state, "EmailDelivery": state });
     assert_eq!(data, json!({ "@type": "StateChange", "changed": { &world.alice.id: states } }));
     assert!(timeout(PATIENCE, events.next()).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_cannot_be_read_at_first_is_told_when_it_can() {
+    const FAR: u64 = 1_000_000;
+    let world = World::start().await;
+    world.deliver("alice", "m1", &mail("plain.eml"), "inbox", AT_US).await;
+    let mut events = events(&world, "types=Email&closeafter=no&ping=0").await;
+    let (log, hot, account_id) = (&world.storage.log, &world.storage.hot, &world.alice.id);
+    let partition = partition_of(account_id, log.partitions(Topic::MailboxChanges));
+    let before = world.mailboxes.view(account_id).await.unwrap().state;
+    // The hot store begins behind where the tables end, so that the account cannot be read; and tells of a change.
+    hot.reset(partition, FAR, 0).await.unwrap();
+    let row = HotRow { account_id: (&**account_id).into(), email_id: "x".into(), seq: FAR, value: "x".into() };
+    hot.apply(partition, vec![row], FAR + 1).await.unwrap();
+    world.append("alice", "m2", &mail("plain.eml"), "inbox", AT_US).await;
+    let landed = async || log.committed("lander", Topic::MailboxChanges, partition).await.unwrap();
+    world.eventually(|| async { landed().await == Some(before + 1) }).await;
+    assert!(world.mailboxes.view(account_id).await.is_err());
+    assert!(timeout(Duration::from_millis(500), events.next()).await.is_err(), "nothing can be told");
+
+    // Nobody tells that it can be read again.
+    hot.reset(partition, before + 1, 0).await.unwrap();
+    let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+    assert!(event.starts_with(format!("event: state\nid: {}\n", before + 1).as_bytes()), "{event:?}");
 }
 
 async fn open(world: &World) -> WebSocketStream<TcpStream> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_directory::Account;
-use millrace_query::mail::Changed;
+use millrace_query::mail::{Changed, MailError};
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -18,6 +18,9 @@ use crate::error::HttpError;
 const TYPES: [&str; 4] = ["Mailbox", "Thread", "Email", "EmailDelivery"];
 /// Changes that follow one another this fast are told as one.
 const GATHER: Duration = Duration::from_millis(20);
+/// Until an account that could not be read is read again; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// A watcher that missed more than this many emails' changes tells that all types changed.
 const MAX_EXAMINED: usize = 1_000;
 
@@ -81,14 +84,24 @@ impl Watcher {
     /// The next change in a wanted type; `None` when there will be none: the server stops, or the account may no longer
     /// be watched. Can be dropped and called again.
     pub(crate) async fn next(&mut self) -> Option<Told> {
+        let mut pause = FIRST_PAUSE;
         loop {
             if !self.still_holds() {
                 return None;
             }
-            if let Some(told) = self.told_now().await {
-                return Some(told);
+            match self.told_now().await {
+                Ok(Some(told)) => return Some(told),
+                Ok(None) => {
+                    pause = FIRST_PAUSE;
+                    self.wait().await?;
+                }
+                // The change that could not be read is told by nobody else.
+                Err(error) => {
+                    report(&error, pause);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
-            self.wait().await?;
         }
     }
 
@@ -106,16 +119,10 @@ impl Watcher {
         Some(())
     }
 
-    async fn told_now(&mut self) -> Option<Told> {
-        let view = match self.api.mailboxes.view(&self.account.id).await {
-            Ok(view) => view,
-            Err(error) => {
-                tracing::warn!(%error, "an account cannot be read for push");
-                return None;
-            }
-        };
+    async fn told_now(&mut self) -> Result<Option<Told>, MailError> {
+        let view = self.api.mailboxes.view(&self.account.id).await?;
         if view.state <= self.told {
-            return None;
+            return Ok(None);
         }
         let changes = view.changes_since(self.told, MAX_EXAMINED).ok().filter(|changes| !changes.has_more);
         let has_joined = changes.as_ref().is_none_or(|changes| !changes.created.is_empty());
@@ -133,12 +140,21 @@ impl Watcher {
             .map(|name| ((*name).to_owned(), state.clone().into()))
             .collect();
         if states.is_empty() {
-            return None;
+            return Ok(None);
         }
         metrics::counter!("millrace_api_pushes_total").increment(1);
         let mut change = Map::new();
         change.insert("@type".into(), "StateChange".into());
         change.insert("changed".into(), json!({ &self.account.id: states }));
-        Some(Told { state: view.state, change })
+        Ok(Some(Told { state: view.state, change }))
+    }
+}
+
+/// Aloud once, since there may be as many watchers as clients.
+fn report(error: &MailError, pause: Duration) {
+    let pause_ms = pause.as_millis();
+    match pause {
+        FIRST_PAUSE => tracing::warn!(%error, pause_ms, "an account cannot be read for push, which is tried again"),
+        _ => tracing::debug!(%error, pause_ms, "an account cannot be read for push yet"),
     }
 }

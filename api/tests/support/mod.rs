@@ -139,6 +139,21 @@ impl World {
         mailbox: &str,
         received_at_us: i64,
     ) -> Bytes {
+        let body = self.append(name, email_id, message, mailbox, received_at_us).await;
+        let account_id = &self.account(name).id;
+        self.eventually(|| async { self.mailboxes.view(account_id).await.unwrap().get(email_id).is_some() }).await;
+        body
+    }
+
+    /// The same without waiting until it is there.
+    pub async fn append(
+        &self,
+        name: &str,
+        email_id: &str,
+        message: &[u8],
+        mailbox: &str,
+        received_at_us: i64,
+    ) -> Bytes {
         let body: Bytes = [TRACE.as_bytes(), message].concat().into();
         let reference = self.storage.blobs.put(body.clone()).await.unwrap();
         let account = self.account(name);
@@ -159,8 +174,6 @@ impl World {
         let value = encode(&change).unwrap();
         let record = NewRecord { topic: Topic::MailboxChanges, key: account.id.clone(), value };
         self.storage.log.append(vec![record]).await.unwrap();
-        let account_id = account.id.clone();
-        self.eventually(|| async { self.mailboxes.view(&account_id).await.unwrap().get(email_id).is_some() }).await;
         body
     }
 

@@ -3,15 +3,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Schema;
+use async_trait::async_trait;
 use millrace_schemas::Reception;
 use object_store::ObjectStore;
 
-use super::catalog::{PointerCatalog, Sqlite};
+use super::catalog::{PointerCatalog, Pointers, Sqlite, Swap};
 use super::storage::{Files, Objects};
-use super::{Table, TableOptions, Tables, arrow_schema};
+use super::{CatalogError, Table, TableOptions, Tables, arrow_schema};
 
 /// Tables in a bucket, with their catalog in `dir`.
 pub(crate) async fn open_objects(dir: &Path, store: Arc<dyn ObjectStore>, options: TableOptions) -> Arc<Tables> {
@@ -19,6 +22,58 @@ pub(crate) async fn open_objects(dir: &Path, store: Arc<dyn ObjectStore>, option
     let sqlite = Sqlite::open(&dir.join("catalog.db")).unwrap();
     let catalog = Arc::new(PointerCatalog::new(sqlite, files.io()));
     Tables::open_with(catalog, files, "s3://test/a/warehouse".to_owned(), options).await.unwrap()
+}
+
+/// The tables of a data directory, whose catalog does not answer while it `is_away`.
+pub(crate) async fn open_leaving(dir: &Path, is_away: Arc<AtomicBool>) -> Arc<Tables> {
+    let inner = Sqlite::open(&dir.join("catalog.db")).unwrap();
+    let catalog = Arc::new(PointerCatalog::new(Leaving { inner, is_away }, Files::Local.io()));
+    let warehouse = format!("file://{}/warehouse", dir.canonicalize().unwrap().display());
+    Tables::open_with(catalog, Files::Local, warehouse, TableOptions::default()).await.unwrap()
+}
+
+struct Leaving {
+    inner: Sqlite,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Leaving {
+    fn check(&self) -> Result<(), CatalogError> {
+        match self.is_away.load(Ordering::SeqCst) {
+            true => Err(CatalogError::Unavailable { at: "test".to_owned(), reason: "it is away".to_owned() }),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Pointers for Leaving {
+    async fn all(&self) -> Result<Vec<(Table, String)>, CatalogError> {
+        self.check()?;
+        self.inner.all().await
+    }
+
+    async fn get(&self, table: Table) -> Result<Option<String>, CatalogError> {
+        self.check()?;
+        self.inner.get(table).await
+    }
+
+    async fn insert(&self, table: Table, location: &str) -> Result<bool, CatalogError> {
+        self.inner.insert(table, location).await
+    }
+
+    /// Is made when the catalog is back, whether anybody still waits for that or not.
+    async fn swap(&self, table: Table, expected: &str, next: &str) -> Result<Swap, CatalogError> {
+        let (inner, is_away) = (self.inner.clone(), self.is_away.clone());
+        let (expected, next) = (expected.to_owned(), next.to_owned());
+        let swap = tokio::spawn(async move {
+            while is_away.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            inner.swap(table, &expected, &next).await
+        });
+        swap.await.unwrap()
+    }
 }
 
 pub(crate) const T0: i64 = 1_790_000_000_000_000;

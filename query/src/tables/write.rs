@@ -15,6 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::schema::{columns, sort_columns};
@@ -26,7 +27,8 @@ const ROW_GROUP_ROWS: usize = 65_536;
 /// Files written at a time: enough that their syncs overlap.
 const CONCURRENT_FILES: usize = 8;
 
-/// Writes the rows to new files, which no snapshot names yet. None when there are no rows.
+/// Writes the rows to new files, which no snapshot names yet. None when there are no rows. When it is dropped, nothing more
+/// is written.
 ///
 /// # Errors
 /// [`TableError::Schema`] and [`TableError::NoColumn`] when the rows do not fit; files written before an error stay
@@ -40,7 +42,11 @@ pub(super) async fn write(
     let for_split = metadata.clone();
     let parts = tokio::task::spawn_blocking(move || split(table, &for_split, &batches)).await??;
     let permits = Arc::new(Semaphore::new(CONCURRENT_FILES));
+    // A thread that has begun a file does not end by itself with the one who waits for it.
+    let given_up = CancellationToken::new();
+    let _give_up = given_up.clone().drop_guard();
     let files = parts.into_iter().map(|(key, rows)| {
+        let given_up = given_up.clone();
         let (io, schema, permits) = (io.clone(), metadata.current_schema().clone(), permits.clone());
         let folder = format!("{}/data/{}", metadata.location(), key.to_path());
         let spec = metadata.default_partition_spec_id();
@@ -48,8 +54,13 @@ pub(super) async fn write(
             let _permit = permits.acquire_owned().await;
             // Encoding takes a core for a while: off the runtime's own threads.
             let handle = Handle::current();
-            let file = move || handle.block_on(write_file(table, &io, schema, &folder, spec, &key, &rows));
-            tokio::task::spawn_blocking(file).await?
+            let file = move || {
+                let file = write_file(table, &io, schema, &folder, spec, &key, &rows);
+                handle.block_on(given_up.run_until_cancelled(file))
+            };
+            // Whoever waits has not given up.
+            let written = tokio::task::spawn_blocking(file).await?;
+            written.unwrap_or_else(|| Err(TableError::Schema { table, message: "a file was given up".to_owned() }))
         }
     });
     join_all(files).await.into_iter().collect()

@@ -47,6 +47,24 @@ async fn who_takes_a_partition_over_keeps_its_rows_and_fences_the_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server and redis-cli on PATH: compose/native/test"]
+async fn a_reset_remembers_what_the_one_before_has_shown_meanwhile() {
+    let server = RedisServer::start(&[]);
+    let (one, other) = (open(&options(&server)).await, open(&options(&server)).await);
+    one.reset(PARTITION, 5, 5).await.unwrap();
+    // The other asks where the log ends; then the one applies what came after.
+    one.apply(PARTITION, rows("a", 5..9), 9).await.unwrap();
+    other.reset(PARTITION, 3, 5).await.unwrap();
+    other.apply(PARTITION, rows("a", 3..8), 8).await.unwrap();
+    assert!(!one.tail(PARTITION, "a", 0).await.unwrap().is_complete(), "readers have seen the 8th");
+    other.apply(PARTITION, rows("a", 8..9), 9).await.unwrap();
+    assert!(one.tail(PARTITION, "a", 0).await.unwrap().is_complete());
+    // Who has it already knows better where the log ends.
+    other.reset(PARTITION, 3, 4).await.unwrap();
+    assert_eq!(one.tail(PARTITION, "a", 0).await.unwrap().complete_at, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server and redis-cli on PATH: compose/native/test"]
 async fn what_was_lost_is_noticed_and_filled_again() {
     let server = RedisServer::start(&[]);
     let (lander, reader) = (open(&options(&server)).await, open(&options(&server)).await);

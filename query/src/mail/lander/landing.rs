@@ -14,23 +14,26 @@ use crate::tables::{Positions, Table, TableError, Tables};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long a stop waits for tables that do not take the rest; the log has it.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Landing {
     pub(super) tables: Arc<Tables>,
     pub(super) backlog: Arc<Backlog>,
     /// Where the tables stand, for the task that owns the consumer and lets the hot store drop rows.
     pub(super) landed: watch::Sender<Positions>,
+    /// Whether the catalog has told where the tables end since the partitions were taken over: else that comes first, since
+    /// only what goes on from there is taken.
+    pub(super) is_resumed: bool,
 }
 
 impl Landing {
-    /// Lands until `stop`, then what is left.
+    /// Lands until `stop`, then what is left; for as long as that takes. It may be dropped at any moment: what is not
+    /// committed is landed again by whoever goes on where the tables end, and a commit that is still on its way finds that
+    /// they have moved, or is found by the next one.
     ///
     /// # Errors
     /// [`LandError::Table`] with `Superseded` when another lander has the partitions; any other failure of the tables is
-    /// tried again, after `stop` for [`STOP_PATIENCE`].
-    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), LandError> {
+    /// tried again.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), LandError> {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -46,9 +49,9 @@ impl Landing {
         }
     }
 
-    async fn land_patiently(&self, mut load: Load, stop: &CancellationToken) -> Result<(), LandError> {
+    async fn land_patiently(&mut self, mut load: Load, stop: &CancellationToken) -> Result<(), LandError> {
         let mut pause = FIRST_PAUSE;
-        let mut stopping_since = None;
+        let mut is_stopping = false;
         let rows = load.rows.len();
         loop {
             let begun = Instant::now();
@@ -66,19 +69,21 @@ impl Landing {
             };
             tracing::warn!(%error, rows, pause_ms = pause.as_millis(), "landing failed and is tried again");
             metrics::counter!("millrace_lander_failures_total", "kind" => error.kind()).increment(1);
-            if stop.is_cancelled() && stopping_since.get_or_insert(begun).elapsed() > STOP_PATIENCE {
-                return Err(error);
-            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled(), if stopping_since.is_none() => stopping_since = Some(Instant::now()),
+                () = stop.cancelled(), if !is_stopping => is_stopping = true,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// One round over both tables. What an earlier round or an earlier process has landed is left out, table by table.
-    async fn land(&self, load: &mut Load) -> Result<(), LandError> {
+    async fn land(&mut self, load: &mut Load) -> Result<(), LandError> {
+        if !self.is_resumed {
+            self.tables.resume(Table::Emails).await?;
+            self.tables.resume(Table::EmailState).await?;
+            self.is_resumed = true;
+        }
         let rows = Arc::new(std::mem::take(&mut load.rows));
         let result = self.land_both(&rows, &load.ends).await;
         load.rows = Arc::try_unwrap(rows).unwrap_or_else(|shared| shared.as_ref().clone());
@@ -138,7 +143,8 @@ mod tests {
             applier.process(partition, &records).await.unwrap();
         }
         let load = backlog.take().unwrap();
-        let landing = Landing { tables: world.tables.clone(), backlog, landed: watch::channel(Positions::new()).0 };
+        let (landed, _) = watch::channel(Positions::new());
+        let landing = Landing { tables: world.tables.clone(), backlog, landed, is_resumed: true };
         landing.land_table(Table::Emails, &Arc::new(load.rows), &load.ends).await.unwrap();
 
         world.append(vec![delivery("a", "3")]).await;

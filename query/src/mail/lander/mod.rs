@@ -44,6 +44,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often a hot store that got nothing new is asked whether it is still ours: one that was lost, or reset by another, is
 /// filled again also when no mail comes.
 const HOLD_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a stop waits for tables that do not take the rest; the log has it.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// The same when partitions have changed: until it goes on, nothing new is shown.
+const MOVE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a start waits for the catalog to tell where the tables end.
+const RESUME_PATIENCE: Duration = Duration::from_secs(3);
 /// Until a log that takes or gives nothing is asked again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -91,6 +97,11 @@ pub enum LandError {
     Merge(#[from] MergeError),
     #[error("rows cannot be made: {0}")]
     Rows(#[from] ArrowError),
+    /// What is left is in the log, and landed by whoever goes on.
+    #[error("the tables did not take the rest in {0:?}; see that the catalog and the store of the tables answer")]
+    Late(Duration),
+    #[error("the catalog did not tell in {0:?} where the tables end; see that it and the store of the tables answer")]
+    Away(Duration),
     #[error("a task of the lander ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -181,7 +192,8 @@ impl Lander {
         let backlog = Arc::new(Backlog::new(self.options));
         let begun = self.start(consumer.as_mut(), &backlog).await?;
         let (landed, landings) = watch::channel(Positions::new());
-        let landing = Landing { tables: self.tables.clone(), backlog: backlog.clone(), landed };
+        let tables = self.tables.clone();
+        let landing = Landing { tables, backlog: backlog.clone(), landed, is_resumed: begun.is_resumed };
         // Stopped when this round ends, whatever ends it.
         let stop = CancellationToken::new();
         let mut landing = AbortOnDropHandle::new(tokio::spawn(landing.run(stop.clone())));
@@ -203,16 +215,19 @@ impl Lander {
             early = &mut landing => return early?,
         };
         stop.cancel();
-        landing.await??;
+        end(landing, if shutdown.is_cancelled() { STOP_PATIENCE } else { MOVE_PATIENCE }).await?;
         applying.commit().await?;
         applied
     }
 
     /// Takes every partition over, and sets it to where the hot store ends, else to where the tables do.
     async fn start(&self, consumer: &mut dyn Consumer, backlog: &Backlog) -> Result<Begun, LandError> {
-        self.tables.resume(Table::Emails).await?;
-        let landed = self.tables.resume(Table::EmailState).await?;
-        let mut begun = Begun::default();
+        let (landed, away) = match self.resume().await {
+            Ok(landed) => (landed, None),
+            // What the hot store holds from there on is all that came after, whoever may have landed some of it.
+            Err(error) => (self.tables.snapshot(Table::EmailState).positions().clone(), Some(error)),
+        };
+        let mut begun = Begun { is_resumed: away.is_none(), ..Begun::default() };
         for partition in consumer.assignment() {
             let from = landed.get(&partition).copied().unwrap_or(0);
             let (_, end) = self.log.bounds(Topic::MailboxChanges, partition).await?;
@@ -221,7 +236,11 @@ impl Lander {
             let (kept_from, end) = self.log.bounds(Topic::MailboxChanges, partition).await?;
             let applied = match applied.filter(|applied| *applied <= end) {
                 Some(applied) => applied,
-                None => self.begin_afresh(partition, from, end).await?,
+                None => match away {
+                    None => self.begin_afresh(partition, from, end).await?,
+                    // For that, where the tables end must be known.
+                    Some(error) => return Err(error),
+                },
             };
             if applied < kept_from {
                 tracing::error!(partition, applied, kept_from, "the log no longer has changes that did not land");
@@ -233,7 +252,20 @@ impl Lander {
             begun.landed.insert(partition, from);
             begun.applied.insert(partition, applied);
         }
+        if let Some(error) = away {
+            tracing::warn!(%error, "new mail is shown from what is known, and lands later");
+        }
         Ok(begun)
+    }
+
+    /// Where the tables end, as the catalog has it now.
+    async fn resume(&self) -> Result<Positions, LandError> {
+        let resume = async {
+            self.tables.resume(Table::Emails).await?;
+            self.tables.resume(Table::EmailState).await
+        };
+        let resumed = tokio::time::timeout(RESUME_PATIENCE, resume).await;
+        Ok(resumed.map_err(|_| LandError::Away(RESUME_PATIENCE))??)
     }
 
     /// Empties the hot store; gives where it is filled from.
@@ -269,6 +301,19 @@ struct Begun {
     landed: Positions,
     /// The next offset to apply.
     applied: Positions,
+    /// Whether `landed` is what the catalog has, rather than what is known here of it.
+    is_resumed: bool,
+}
+
+/// Waits until what was to land has landed, and gives it up when that takes longer than `patience`.
+async fn end(mut landing: AbortOnDropHandle<Result<(), LandError>>, patience: Duration) -> Result<(), LandError> {
+    if let Ok(landed) = tokio::time::timeout(patience, &mut landing).await {
+        return landed?;
+    }
+    landing.abort();
+    // It has let go of the tables when this ends.
+    let _ = landing.await;
+    Err(LandError::Late(patience))
 }
 
 /// The task that polls, applies, and commits the group's position when rows have landed.

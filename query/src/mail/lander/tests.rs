@@ -1,7 +1,7 @@
 //! A log that refuses for a while.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use millrace_storage::{NewRecord, Position};
@@ -9,6 +9,7 @@ use millrace_storage::{NewRecord, Position};
 use super::*;
 use crate::mail::testing::{World, delivery, patch};
 use crate::mail::{Mailboxes, MailboxesOptions};
+use crate::tables::testing::open_leaving;
 
 #[derive(Default)]
 struct Fault {
@@ -17,6 +18,8 @@ struct Fault {
     /// Commits and polls that were refused.
     refused: AtomicUsize,
     subscribed: AtomicUsize,
+    /// One more than the partition that has gone to another; 0 for none.
+    gone: AtomicU32,
 }
 
 impl Fault {
@@ -72,7 +75,8 @@ struct FaultyConsumer(Box<dyn Consumer>, Arc<Fault>);
 #[async_trait]
 impl Consumer for FaultyConsumer {
     fn assignment(&self) -> Vec<u32> {
-        self.0.assignment()
+        let gone = self.1.gone.load(Ordering::SeqCst);
+        self.0.assignment().into_iter().filter(|partition| partition + 1 != gone).collect()
     }
 
     async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
@@ -223,4 +227,80 @@ async fn a_log_that_cannot_be_read_for_a_while_costs_no_session() {
     assert_eq!(fault.subscribed.load(Ordering::SeqCst), 1);
     world.stop().await;
     assert_eq!(world.stored_rows().await.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_partitions_change_while_the_catalog_is_away_new_mail_is_shown_and_lands_once_later() {
+    let (mut world, fault) = open().await;
+    let is_away = Arc::new(AtomicBool::new(false));
+    world.tables = open_leaving(world.dir.path(), is_away.clone()).await;
+    world.start(World::quick());
+    let first = world.append(vec![delivery("ann", "1"), delivery("ann", "2")]).await;
+    let partition = first[0].partition;
+    let landed = |world: &World| world.tables.snapshot(Table::EmailState).positions().get(&partition).copied();
+    until(async || landed(&world) == Some(2)).await;
+
+    is_away.store(true, Ordering::SeqCst);
+    world.settle(&world.append(vec![delivery("ann", "3")]).await).await;
+    // Long enough for a landing to hang at the catalog.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    fault.gone.store((partition + 1) % world.log.partitions(Topic::MailboxChanges) + 1, Ordering::SeqCst);
+    let changes = vec![delivery("ann", "4"), patch("ann", "1", r#"{"keywords":{"$seen":true}}"#)];
+    let last = *world.append(changes).await.last().unwrap();
+    let begun = Instant::now();
+    let is_shown = async || world.hot.applied_to(partition).await.unwrap().is_some_and(|to| to > last.offset);
+    until(is_shown).await;
+    assert!(begun.elapsed() < MOVE_PATIENCE + RESUME_PATIENCE + Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(landed(&world), Some(2));
+    // And again, from what was known from the beginning.
+    fault.gone.store(0, Ordering::SeqCst);
+    let last = world.append(vec![delivery("ann", "5")]).await[0];
+    until(async || world.hot.applied_to(partition).await.unwrap().is_some_and(|to| to > last.offset)).await;
+
+    // What was given up is committed now, before or after what is landed anew.
+    is_away.store(false, Ordering::SeqCst);
+    until(async || landed(&world) == Some(last.offset + 1)).await;
+    world.stop().await;
+    assert_eq!(world.stored_rows().await, (5, 7), "five emails; six versions and a tombstone, once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lander_that_knows_an_old_snapshot_lands_only_what_others_have_not() {
+    let (mut world, _) = open().await;
+    let is_away = Arc::new(AtomicBool::new(false));
+    let old = open_leaving(world.dir.path(), is_away.clone()).await;
+    // Another lands some of it, which the hot store still holds.
+    world.start(World::slow());
+    world.settle(&world.append(vec![delivery("ann", "1"), delivery("ann", "2")]).await).await;
+    world.stop().await;
+    is_away.store(true, Ordering::SeqCst);
+    world.tables = old;
+    world.start(World::quick());
+    let last = world.append(vec![delivery("ann", "3"), patch("ann", "1", r#"{"keywords":{"$seen":true}}"#)]).await;
+    world.settle(&last).await;
+    is_away.store(false, Ordering::SeqCst);
+    let partition = last[0].partition;
+    until(async || world.tables.positions(Table::EmailState).get(&partition) == Some(&4)).await;
+    world.stop().await;
+    assert_eq!(world.stored_rows().await, (3, 5), "three emails; four versions and a tombstone, once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_catalog_a_hot_store_that_was_lost_is_not_begun_afresh() {
+    let (mut world, _) = open().await;
+    let is_away = Arc::new(AtomicBool::new(false));
+    world.start(World::slow());
+    let positions = world.append(vec![delivery("ann", "1"), delivery("ann", "2")]).await;
+    world.settle(&positions).await;
+    world.stop().await;
+    world.reopen().await;
+    world.tables = open_leaving(world.dir.path(), is_away.clone()).await;
+    is_away.store(true, Ordering::SeqCst);
+    world.start(World::quick());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.hot.applied_to(positions[0].partition).await.unwrap(), None);
+    is_away.store(false, Ordering::SeqCst);
+    world.settle(&world.append(vec![delivery("ann", "3")]).await).await;
+    world.stop().await;
+    assert_eq!(world.stored_rows().await.0, 3);
 }

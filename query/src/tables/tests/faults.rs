@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::faulty::{CatalogFault, FaultyPointers, FaultyStore, PutFault};
 use super::{Place, all_seqs, at};
@@ -41,6 +41,29 @@ async fn answers_of_the_store_may_get_lost() {
     *store.fault.lock() = Some(PutFault::Unheard(""));
     tables.append(Table::Emails, vec![emails(0..10, 3)], at(0, 10)).await.unwrap();
     assert_eq!(seqs_of_another(&place).await, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_given_up_leaves_nobody_waiting_and_the_next_goes_on() {
+    let store = Arc::new(FaultyStore::default());
+    let place = Place::objects_in(store.clone());
+    let tables = place.open().await;
+    tables.append(Table::Emails, vec![emails(0..10, 3)], at(0, 10)).await.unwrap();
+    for part in [".parquet", "-m0.avro", "/snap-", ".metadata.json"] {
+        *store.fault.lock() = Some(PutFault::Unanswered(part));
+        let append = tables.append(Table::Emails, vec![emails(10..20, 3)], at(0, 20));
+        tokio::time::timeout(Duration::from_millis(300), append).await.unwrap_err();
+        let begun = Instant::now();
+        while Arc::strong_count(&store.waiting) > 1 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{part}: a put goes on for nobody");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        *store.fault.lock() = None;
+        assert_eq!(tables.resume(Table::Emails).await.unwrap(), at(0, 10), "{part}");
+        assert_eq!(seqs_of_another(&place).await, (0..10).collect::<Vec<_>>(), "{part}");
+    }
+    tables.append(Table::Emails, vec![emails(10..20, 3)], at(0, 20)).await.unwrap();
+    assert_eq!(seqs_of_another(&place).await, (0..20).collect::<Vec<_>>());
 }
 
 /// A catalog in `dir` that fails, and its tables in memory.

@@ -27,6 +27,8 @@ pub(super) enum PutFault {
     Refused(&'static str),
     /// The object is there, and the first answer is lost.
     Unheard(&'static str),
+    /// There is never an answer.
+    Unanswered(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +36,8 @@ pub(super) struct FaultyStore {
     inner: InMemory,
     pub(super) fault: Mutex<Option<PutFault>>,
     unheard: Mutex<Vec<Path>>,
+    /// Puts that wait for an answer have one more.
+    pub(super) waiting: Arc<()>,
 }
 
 impl fmt::Display for FaultyStore {
@@ -62,6 +66,10 @@ impl ObjectStore for FaultyStore {
                 }
                 unheard.push(location.clone());
                 Err(lost("the answer got lost"))
+            }
+            Some(PutFault::Unanswered(part)) if location.as_ref().contains(part) => {
+                let _waiting = self.waiting.clone();
+                std::future::pending().await
             }
             _ => self.inner.put_opts(location, payload, options).await,
         }

@@ -12,8 +12,9 @@
 //!
 //! `WAITAOF` is not used: it waits for the same sync, up to a second with `everysec`, and holds up the connection.
 //!
-//! Claims have a time to live, so under a memory policy of `volatile-*` a full Redis forgets claims early, the least
-//! used first; `noeviction` refuses new ones instead ([`FirstSeenError`]), and records wait.
+//! Claims have a time to live, so under a memory policy of `volatile-*` a full Redis forgets claims early, and mail is
+//! doubled; `noeviction`, which is right, refuses new ones instead ([`FirstSeenError`]), and records wait. Before that, rows
+//! that the hot store keeps for readers give way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -38,14 +38,8 @@ impl Redis {
         let get = CustomCommand::new_static("CONFIG", ClusterHash::Random, false);
         let settings: Result<HashMap<String, String>, _> =
             client.custom::<HashMap<String, String>, Value>(get, vec!["GET".into(), "maxmemory-policy".into()]).await;
-        match settings.ok().and_then(|mut settings| settings.remove("maxmemory-policy")) {
-            Some(policy) if policy.starts_with("allkeys") => {
-                let advice = "it would throw away mail that has not landed; set it to noeviction or volatile-lru";
-                return Err(self.error(format!("maxmemory-policy is {policy}: {advice}")));
-            }
-            Some(policy) => found.push(format!("maxmemory-policy {policy}")),
-            None => found.push("maxmemory-policy is not told; it must be noeviction or volatile-…".to_owned()),
-        }
+        let policy = settings.ok().and_then(|mut settings| settings.remove("maxmemory-policy"));
+        found.push(judge(policy.as_deref()).map_err(|reason| self.error(reason))?);
         let persistence: String = client.info(Some(InfoKind::Persistence)).await.map_err(failed)?;
         if field(&persistence, "aof_enabled") != Some("1") {
             found.push(
@@ -53,6 +47,21 @@ impl Redis {
             );
         }
         Ok(found)
+    }
+}
+
+/// What is found of a memory policy, or why it cannot be used.
+fn judge(policy: Option<&str>) -> Result<String, String> {
+    match policy {
+        Some(policy) if policy.starts_with("allkeys") => Err(format!(
+            "maxmemory-policy is {policy}: it would throw away mail that has not landed; set it to noeviction"
+        )),
+        Some(policy @ "noeviction") => Ok(format!("maxmemory-policy {policy}")),
+        Some(policy) => {
+            let cost = "a full Redis forgets what was seen and which sessions have ended, so mail comes twice";
+            Ok(format!("maxmemory-policy is {policy}: {cost}; set it to noeviction"))
+        }
+        None => Ok("maxmemory-policy is not told; see that it is noeviction".to_owned()),
     }
 }
 
@@ -68,6 +77,14 @@ fn parse(version: &str) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_policy_that_throws_nothing_away_is_recommended() {
+        assert_eq!(judge(Some("noeviction")), Ok("maxmemory-policy noeviction".to_owned()));
+        assert!(judge(Some("volatile-lru")).is_ok_and(|found| found.contains("set it to noeviction")));
+        assert!(judge(Some("allkeys-lru")).is_err_and(|reason| reason.ends_with("set it to noeviction")));
+        assert!(judge(None).is_ok());
+    }
 
     #[test]
     fn fields_and_versions_are_read() {

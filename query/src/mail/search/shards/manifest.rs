@@ -91,15 +91,37 @@ impl Manifest {
         serde_json::to_vec(self).expect("a manifest has a JSON form")
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if manifest.format != FORMAT {
-            return Err(format!("it is of format {}, and this version reads {FORMAT}", manifest.format));
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let text: Value = serde_json::from_slice(bytes).map_err(|error| Unreadable::new(error, None))?;
+        let number = |name| text.get(name).and_then(Value::as_u64);
+        let (format, epoch) = (number("format"), number("epoch"));
+        if let Some(format) = format.filter(|format| *format != u64::from(FORMAT)) {
+            let reason = format!("it is of format {format}, and this version reads {FORMAT}");
+            return Err(Unreadable { is_newer: format > u64::from(FORMAT), ..Unreadable::new(reason, epoch) });
         }
+        let manifest: Self = serde_json::from_value(text).map_err(|error| Unreadable::new(error, epoch))?;
         if manifest.objects.iter().any(|object| !is_object_name(&object.name)) {
-            return Err("it names an object that no indexer made".to_owned());
+            return Err(Unreadable::new("it names an object that no indexer made", epoch));
         }
         Ok(manifest)
+    }
+}
+
+/// What is in the place of a manifest and is none, as far as this version can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    pub(super) reason: String,
+    /// A newer version of ours may have made it.
+    pub(super) is_newer: bool,
+    /// What it says of its epoch; 0 when nothing.
+    pub(super) epoch: u64,
+}
+
+impl Unreadable {
+    fn new(reason: impl ToString, epoch: Option<u64>) -> Self {
+        // What is damaged may say anything; others follow it.
+        let epoch = epoch.filter(|epoch| *epoch < u64::MAX / 2).unwrap_or(0);
+        Self { reason: reason.to_string(), is_newer: false, epoch }
     }
 }
 
@@ -129,6 +151,11 @@ mod tests {
         assert!(Manifest::decode(&manifest.encode()).is_err());
         manifest.objects.clear();
         manifest.format = 2;
-        assert!(Manifest::decode(&manifest.encode()).unwrap_err().contains("format 2"));
+        let newer = Manifest::decode(&manifest.encode()).unwrap_err();
+        assert!(newer.reason.contains("format 2") && newer.is_newer && newer.epoch == 1);
+        assert_eq!(Manifest::decode(br#"{"format":2,"epoch":7}"#).unwrap_err().epoch, 7);
+        for damaged in [&b"{"[..], br#"{"format":1}"#, br#"{"format":0}"#, b"3"] {
+            assert!(!Manifest::decode(damaged).unwrap_err().is_newer);
+        }
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Shards;
 use super::manifest::Manifest;
-use super::store::{ShardStore, Stored};
+use super::store::{Before, Replaced, ShardStore, Stored};
 use crate::mail::search::error::SearchError;
 use crate::mail::search::rebuild::RebuildProgress;
 use crate::tables::{Table, Tables};
@@ -62,13 +62,10 @@ impl Shards {
     }
 }
 
-/// Asks for a rebuild in the shard's manifest.
+/// Asks for a rebuild in the shard's manifest, or in the place of what cannot be read as one.
 async fn mark(store: &ShardStore, request: &str) -> Result<(), SearchError> {
     for attempt in 1.. {
-        let (before, version) = match store.manifest().await? {
-            Some(stored) => (stored.manifest, Some(stored.version)),
-            None => (Manifest::empty(), None),
-        };
+        let Before { manifest: before, version, .. } = store.before(Replaced::Any).await?;
         let marked = Manifest { rebuild: Some(request.to_owned()), ..before.claimed(request.to_owned()) };
         match store.replace(version, marked).await {
             Ok(_) => break,

@@ -13,7 +13,7 @@ use super::directory::ShardDirectory;
 use super::manifest::{Manifest, Rebuilt, epoch_of};
 use super::owned::{Owned, Ownership};
 use super::publisher::Publisher;
-use super::store::Stored;
+use super::store::{Before, Replaced, Stored};
 use crate::mail::search::error::SearchError;
 use crate::mail::search::index::{TextIndex, WriterLimits};
 use crate::mail::search::indexer::Inputs;
@@ -82,31 +82,35 @@ fn is_damage(error: &SearchError) -> bool {
 /// former owners that no manifest can ever name again.
 async fn claim(shards: &Shards, partition: u32, inputs: &Inputs) -> Result<(Stored, Vec<String>), SearchError> {
     let store = &shards.shard(partition)?.store;
-    let before = store.manifest().await?;
-    let mut listed = store.list().await?;
-    let (before, version) = match before {
-        Some(stored) => (stored.manifest, Some(stored.version)),
-        None => {
-            let epoch = listed.iter().filter_map(|name| epoch_of(name)).max().unwrap_or(0);
-            (Manifest { epoch, ..Manifest::empty() }, None)
-        }
-    };
+    let Before { manifest: before, version, mut listed } = store.before(Replaced::Damaged).await?;
     let mut manifest = before.claimed(Uuid::now_v7().to_string());
-    if !manifest.has_our_fields() {
-        tracing::warn!(partition, "the search index is of another version and is made again");
-        manifest.clear();
-    }
     let (kept_from, _) = inputs.log.bounds(Topic::MailboxChanges, partition).await?;
-    if manifest.position(partition)?.unwrap_or(0) < kept_from {
-        tracing::warn!(partition, "the search index lacks mail that the log no longer has");
-        manifest.rebuild.get_or_insert_with(|| manifest.claim.clone());
-    }
+    judge(&mut manifest, partition, kept_from);
     let stored = store.replace(version, manifest).await?;
     let Manifest { epoch, objects, .. } = &stored.manifest;
     let is_named = |name: &String| objects.iter().any(|object| object.name == *name);
     // Those of this epoch and of later ones are not ours to judge.
     listed.retain(|name| epoch_of(name).is_some_and(|made_in| made_in < *epoch) && !is_named(name));
     Ok((stored, listed))
+}
+
+/// Lets go of what this version cannot search, and asks for a rebuild where the log, kept from `kept_from` on, does not have
+/// what is missing.
+fn judge(manifest: &mut Manifest, partition: u32, kept_from: u64) {
+    if !manifest.has_our_fields() {
+        tracing::warn!(partition, "the search index is of another version and is made again");
+        manifest.clear();
+    }
+    let position = manifest.position(partition);
+    if let Err(error) = &position {
+        tracing::error!(partition, %error, "the search index does not tell how far it is, and is made again");
+        manifest.clear();
+        manifest.rebuild.get_or_insert_with(|| manifest.claim.clone());
+    }
+    if position.ok().flatten().unwrap_or(0) < kept_from {
+        tracing::warn!(partition, "the search index lacks mail that the log no longer has");
+        manifest.rebuild.get_or_insert_with(|| manifest.claim.clone());
+    }
 }
 
 /// Fetches what the manifest names and opens it for writing.

@@ -12,9 +12,10 @@ use object_store::{
 };
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::bundle;
-use super::manifest::{Manifest, Object};
+use super::manifest::{Manifest, Object, Unreadable, epoch_of};
 use crate::mail::search::error::SearchError;
 
 const MANIFEST: &str = "manifest.json";
@@ -51,6 +52,27 @@ pub(super) enum Look {
     New(Box<Stored>),
 }
 
+/// A manifest that is there, or what is there instead.
+type Found = Result<Manifest, Unreadable>;
+
+/// Which of the things that cannot be read as a manifest give way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaced {
+    /// What no version of ours can have meant.
+    Damaged,
+    /// Also what a newer version may have made: somebody asked for it.
+    Any,
+}
+
+/// What a manifest is to follow.
+pub(super) struct Before {
+    pub(super) manifest: Manifest,
+    /// Of what is replaced; none when nothing is there.
+    pub(super) version: Option<UpdateVersion>,
+    /// All objects of the shard, named or not.
+    pub(super) listed: Vec<String>,
+}
+
 impl ShardStore {
     pub(super) fn new(store: Arc<dyn ObjectStore>, prefix: &str, partition: u32) -> Self {
         let prefix = Path::from(format!("{}/search/{partition}", prefix.trim_matches('/')));
@@ -63,21 +85,13 @@ impl ShardStore {
 
     /// The manifest, unless it is the one that is `known`.
     pub(super) async fn look(&self, known: Option<&UpdateVersion>) -> Result<Look, SearchError> {
-        let if_none_match = known.and_then(|version| version.e_tag.clone());
-        let options = GetOptions { if_none_match, ..GetOptions::default() };
-        let read = async {
-            let found = self.store.get_opts(&self.path(MANIFEST), options).await?;
-            let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
-            Ok((version, found.bytes().await?))
-        };
-        let (version, bytes) = match within(PATIENCE, read).await {
-            Ok(found) => found,
-            Err(Error::NotModified { .. }) => return Ok(Look::Same),
-            Err(Error::NotFound { .. }) => return Ok(Look::Missing),
-            Err(error) => return Err(error.into()),
-        };
-        let manifest = Manifest::decode(&bytes).map_err(|reason| self.damaged(MANIFEST, reason))?;
-        Ok(Look::New(Box::new(Stored { manifest, version })))
+        match self.found(known).await {
+            Ok(Some((Ok(manifest), version))) => Ok(Look::New(Box::new(Stored { manifest, version }))),
+            Ok(Some((Err(unreadable), _))) => Err(self.damaged(MANIFEST, unreadable.reason)),
+            Ok(None) => Ok(Look::Missing),
+            Err(Error::NotModified { .. }) => Ok(Look::Same),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn manifest(&self) -> Result<Option<Stored>, SearchError> {
@@ -85,6 +99,46 @@ impl ShardStore {
             Look::New(stored) => Ok(Some(*stored)),
             Look::Missing | Look::Same => Ok(None),
         }
+    }
+
+    /// What is in the manifest's place, unless it is the version that is `known`.
+    async fn found(&self, known: Option<&UpdateVersion>) -> Result<Option<(Found, UpdateVersion)>, Error> {
+        let if_none_match = known.and_then(|version| version.e_tag.clone());
+        let options = GetOptions { if_none_match, ..GetOptions::default() };
+        let read = async {
+            let found = self.store.get_opts(&self.path(MANIFEST), options).await?;
+            let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+            Ok((Manifest::decode(&found.bytes().await?), version))
+        };
+        match within(PATIENCE, read).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a claim or a request follows. What cannot be read as a manifest, or is not there, gives way to an empty one of
+    /// the newest epoch; in place of the former it asks for a rebuild.
+    ///
+    /// # Errors
+    /// [`SearchError::Damaged`] when a newer version may have made what is there, unless that is to be `replaced`, too.
+    pub(super) async fn before(&self, replaced: Replaced) -> Result<Before, SearchError> {
+        let found = self.found(None).await?;
+        let listed = self.list().await?;
+        let newest = listed.iter().filter_map(|name| epoch_of(name)).max().unwrap_or(0);
+        let (manifest, version) = match found {
+            Some((Ok(manifest), version)) => (manifest, Some(version)),
+            Some((Err(unreadable), _)) if unreadable.is_newer && replaced == Replaced::Damaged => {
+                return Err(self.damaged(MANIFEST, unreadable.reason));
+            }
+            Some((Err(Unreadable { reason, epoch, .. }), version)) => {
+                tracing::error!(partition = self.partition, reason, "the manifest of a search index cannot be read");
+                let rebuild = Some(Uuid::now_v7().to_string());
+                (Manifest { epoch: newest.max(epoch), rebuild, ..Manifest::empty() }, Some(version))
+            }
+            None => (Manifest { epoch: newest, ..Manifest::empty() }, None),
+        };
+        Ok(Before { manifest, version, listed })
     }
 
     /// Replaces the manifest `before`, or makes the first. When the answer is lost, or a repeated request is refused for
@@ -103,7 +157,7 @@ impl ShardStore {
                 Err(error) => error,
             };
             let is_refused = matches!(error, Error::Precondition { .. } | Error::AlreadyExists { .. });
-            match self.manifest().await? {
+            match self.readable().await? {
                 Some(found) if found.manifest == manifest => return Ok(found),
                 // An earlier one of ours, that was given up on too soon.
                 Some(found) if is_refused && found.manifest.claim == manifest.claim => before = Some(found.version),
@@ -111,7 +165,13 @@ impl ShardStore {
                 _ => return Err(error.into()),
             }
         }
-        Err(self.fenced(self.manifest().await?))
+        Err(self.fenced(self.readable().await?))
+    }
+
+    /// The manifest, where there is one that can be read.
+    async fn readable(&self) -> Result<Option<Stored>, SearchError> {
+        let found = self.found(None).await?;
+        Ok(found.and_then(|(manifest, version)| Some(Stored { manifest: manifest.ok()?, version })))
     }
 
     async fn put_manifest(&self, before: Option<&UpdateVersion>, manifest: &Manifest) -> Result<UpdateVersion, Error> {
@@ -125,7 +185,7 @@ impl ShardStore {
     pub(super) fn fenced(&self, found: Option<Stored>) -> SearchError {
         let reason = match found {
             Some(found) => format!("it is at claim {} of epoch {}", found.manifest.claim, found.manifest.epoch),
-            None => "its manifest is gone".to_owned(),
+            None => "its manifest is gone, or cannot be read".to_owned(),
         };
         SearchError::Fenced { partition: self.partition, reason }
     }

@@ -4,10 +4,11 @@
 //! and offsets that belong together.
 //!
 //! **Nothing that has not landed is evicted**: no key has a time to live, and taking a partition is refused by a Redis whose
-//! `maxmemory-policy` is `allkeys-*` (`noeviction` is right; see [`first_seen`](super::first_seen) for `volatile-*`). A
-//! full Redis refuses to apply, which stops the lander and nothing else, until what has landed is released. Each script
-//! first checks that the keys are all there and as long as they should be; a partition that lost any is one that nobody
-//! has begun.
+//! `maxmemory-policy` is `allkeys-*`; `noeviction` is right, since `volatile-*` throws away what
+//! [`first_seen`](super::first_seen) has claimed. Rows that have landed are kept for readers, and give way when Redis has
+//! used nine tenths of its memory, or refuses to apply. One that is full without them stops the lander and nothing else,
+//! until more has landed. Each script first checks that the keys are all there and as long as they should be; a partition
+//! that lost any is one that nobody has begun.
 //!
 //! **Only the owner writes.** `reset` and `take_over` make this handle the owner, under a name that was never used before.
 //! `apply` and `release` of any other are [`HotError::Fenced`]: of a handle that never took the partition, or from which another
@@ -121,10 +122,10 @@ impl RedisHot {
 
     /// Makes this handle the owner; gives what is applied, or `None` when it cannot go on with what is held.
     async fn take(&self, partition: u32, from: u64, end: u64, goes_on: bool) -> Result<Option<u64>, HotError> {
-        self.owned.lock().remove(&partition);
+        let before = self.owned.lock().remove(&partition).map(|owned| owned.owner).unwrap_or_default();
         let owner = ulid::Ulid::new().to_string();
         let (from, end) = (offset(partition, from)?, offset(partition, end)?);
-        let args = vec![owner.as_str().into(), from, end, u8::from(goes_on).to_string().into()];
+        let args = vec![owner.as_str().into(), from, end, u8::from(goes_on).to_string().into(), before.into()];
         let answer = self.run(&TAKE, partition, args).await?;
         match answer.as_str() {
             None if answer.is_null() => Ok(None),
@@ -139,7 +140,24 @@ impl RedisHot {
         }
     }
 
+    /// One step of an apply. In a full Redis, what is kept for readers alone makes room for it.
     async fn apply_step(
+        &self,
+        partition: u32,
+        owned: &mut Owned,
+        rows: &[HotRow],
+        next_offset: u64,
+    ) -> Result<(), HotError> {
+        match self.try_step(partition, owned, rows, next_offset).await {
+            Err(error) if is_full(&error) => {
+                self.make_room().await;
+                self.try_step(partition, owned, rows, next_offset).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn try_step(
         &self,
         partition: u32,
         owned: &mut Owned,
@@ -164,6 +182,29 @@ impl RedisHot {
         }
         Ok(())
     }
+
+    /// Drops every row of our partitions that the tables have as well.
+    async fn make_room(&self) {
+        let partitions: Vec<(u32, Owned)> = self.owned.lock().iter().map(|(&at, owned)| (at, owned.clone())).collect();
+        tracing::warn!(partitions = partitions.len(), "Redis is full: rows that have landed are dropped from it");
+        for (partition, owned) in partitions {
+            // Nothing more has landed, as far as is known here.
+            if let Err(error) = self.drop_released(partition, &owned, 0, 0).await {
+                tracing::warn!(partition, %error, "rows that have landed could not be dropped");
+            }
+        }
+    }
+
+    /// Drops rows before `offset` until what the tables have as well takes no more than `budget` bytes.
+    async fn drop_released(&self, partition: u32, owned: &Owned, offset: u64, budget: u64) -> Result<(), HotError> {
+        let (offset, budget) = (offset.min(MAX_OFFSET), budget.min(MAX_OFFSET));
+        loop {
+            let rest = [offset, budget, RELEASE_ROWS as u64].map(|number| number.to_string().into());
+            if self.run_as(owned, &RELEASE, partition, rest.into()).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
 }
 
 pub(super) async fn applied_to(redis: &Redis, partition: u32) -> Result<Option<u64>, HotError> {
@@ -185,6 +226,11 @@ fn offset(partition: u32, offset: u64) -> Result<Value, HotError> {
 
 fn unavailable(error: Error) -> HotError {
     HotError::Unavailable(format!("redis: {error}"))
+}
+
+/// Whether Redis takes nothing for want of memory; then a script has done nothing.
+fn is_full(error: &HotError) -> bool {
+    matches!(error, HotError::Unavailable(reason) if reason.contains("OOM command not allowed"))
 }
 
 fn nonsense(partition: u32) -> HotError {
@@ -230,13 +276,7 @@ impl HotStore for RedisHot {
 
     async fn release(&self, partition: u32, offset: u64) -> Result<(), HotError> {
         let owned = self.owned(partition)?;
-        let (offset, budget) = (offset.min(MAX_OFFSET), self.options.released_bytes as u64);
-        loop {
-            let rest = [offset, budget.min(MAX_OFFSET), RELEASE_ROWS as u64].map(|number| number.to_string().into());
-            if self.run_as(&owned, &RELEASE, partition, rest.into()).await? == 0 {
-                return Ok(());
-            }
-        }
+        self.drop_released(partition, &owned, offset, self.options.released_bytes as u64).await
     }
 
     async fn tail(&self, partition: u32, account_id: &str, from: u64) -> Result<HotTail, HotError> {

@@ -5,6 +5,14 @@ if not may_write(ARGV[1], ARGV[2]) then
   return -1
 end
 local budget, step = tonumber(ARGV[4]), tonumber(ARGV[5])
+-- What is only kept for readers gives way before Redis is full: then it would take no claims and no ended sessions either.
+local memory = redis.pcall('INFO', 'memory')
+if type(memory) == 'string' then
+  local used, limit = string.match(memory, 'used_memory:(%d+)'), string.match(memory, 'maxmemory:(%d+)')
+  if used and limit and tonumber(limit) > 0 and tonumber(used) > tonumber(limit) * 0.9 then
+    budget = 0
+  end
+end
 released_to = math.max(released_to, math.min(tonumber(ARGV[3]), applied_to))
 local limit = digits(released_to) .. '-0'
 local newest_released = redis.call('XREVRANGE', ROWS, limit, '-', 'COUNT', 1)[1]

@@ -1,4 +1,5 @@
--- ARGV: 1 the new owner, 2 where the tables end, 3 where the log ends, 4 whether what is held is gone on with: 1 or 0
+-- ARGV: 1 the new owner, 2 where the tables end, 3 where the log ends, 4 whether what is held is gone on with: 1 or 0,
+--       5 the token by which the new owner has it already, or ''
 -- Returns what is applied; nothing when there is nothing to go on with, and all is as it was; or a memory policy under
 -- which nothing may be kept here.
 local function info(section, pattern)
@@ -24,8 +25,12 @@ if ARGV[4] == '1' then
   redis.call('HSET', META, 'owner', ARGV[1])
   return digits(applied_to)
 end
+-- Another may have gone on until now, and have shown more than the log had when the new owner asked.
+local complete_at = tonumber(ARGV[3])
+if applied_to and owner ~= ARGV[5] then
+  complete_at = math.max(complete_at, applied_to)
+end
 redis.call('UNLINK', META, ROWS, ACCOUNTS, NEWEST)
 redis.call('HSET', META, 'owner', ARGV[1], 'held_from', ARGV[2], 'applied_to', ARGV[2], 'released_to', ARGV[2],
-  'rows', 0, 'emails', 0, 'bytes', 0, 'dropped', 0, 'complete_at', ARGV[3],
-  'run_id', run_id)
+  'rows', 0, 'emails', 0, 'bytes', 0, 'dropped', 0, 'complete_at', digits(complete_at), 'run_id', run_id)
 return ARGV[2]

@@ -118,6 +118,83 @@ async fn a_shard_of_another_version_is_made_again() {
     indexing.stop().await;
 }
 
+impl Cluster {
+    async fn put_manifest(&self, text: &str) {
+        let path = Path::from(format!("test/search/{}/manifest.json", partition_of("ann", self.partitions())));
+        self.faults.inner().put(&path, text.to_owned().into()).await.unwrap();
+    }
+
+    async fn epoch(&self) -> u64 {
+        let process = self.process().await;
+        let store = &process.shards().shard(partition_of("ann", self.partitions())).unwrap().store;
+        store.manifest().await.unwrap().unwrap().manifest.epoch
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_cannot_be_read_is_replaced_and_the_shard_made_again() {
+    for manifest in ["", "{", r#"{"format":1,"epoch":90}"#, r#"{"format":0}"#, "[]"] {
+        let cluster = Cluster::landed(3).await;
+        let before = cluster.epoch().await;
+        cluster.put_manifest(manifest).await;
+        let reading = cluster.process().await;
+        let error = reading.find("ann", "zebra").await.unwrap_err();
+        assert!(error.to_string().contains("rebuild search"), "{error}");
+        let indexing = cluster.indexing().await;
+        reading.finds("ann", "zebra", 3).await;
+        cluster.deliver("ann", "later", "zebra").await;
+        reading.finds("ann", "zebra", 4).await;
+        assert_eq!(reading.search.documents(), 4 + shared_accounts(&cluster, 3));
+        assert!(cluster.epoch().await > before.max(if manifest.contains("90") { 90 } else { 0 }));
+        indexing.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_positions_cannot_be_read_is_replaced_too() {
+    let cluster = Cluster::landed(3).await;
+    let path = Path::from(format!("test/search/{}/manifest.json", partition_of("ann", cluster.partitions())));
+    let bytes = cluster.faults.inner().get(&path).await.unwrap().bytes().await.unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    manifest["meta"]["payload"] = "nonsense".into();
+    cluster.put_manifest(&manifest.to_string()).await;
+    let (indexing, reading) = (cluster.indexing().await, cluster.process().await);
+    reading.finds("ann", "zebra", 3).await;
+    indexing.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_damaged_under_its_owner_is_made_again() {
+    let cluster = Cluster::landed(3).await;
+    let (indexing, reading) = (cluster.indexing().await, cluster.process().await);
+    reading.finds("ann", "zebra", 3).await;
+    cluster.put_manifest("{").await;
+    cluster.deliver("ann", "later", "zebra").await;
+    reading.finds("ann", "zebra", 4).await;
+    indexing.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_a_newer_version_is_replaced_only_when_somebody_asks() {
+    let cluster = Cluster::landed(3).await;
+    let newer = r#"{"format":2,"epoch":40,"news":true}"#;
+    cluster.put_manifest(newer).await;
+    let indexing = cluster.indexing().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let path = Path::from(format!("test/search/{}/manifest.json", partition_of("ann", cluster.partitions())));
+    assert_eq!(cluster.faults.inner().get(&path).await.unwrap().bytes().await.unwrap(), newer);
+    let reading = cluster.process().await;
+    let error = reading.find("ann", "zebra").await.unwrap_err();
+    assert!(error.to_string().contains("format 2"), "{error}");
+
+    let World { tables, blobs, log, .. } = &cluster.world;
+    let rebuilt = reading.search.rebuild(tables, blobs.as_ref(), log.as_ref(), |_| {}).await.unwrap();
+    assert_eq!(rebuilt.indexed, 6);
+    reading.finds("ann", "zebra", 3).await;
+    assert!(cluster.epoch().await > 40);
+    indexing.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_any_indexer_search_says_so() {
     let cluster = Cluster::open().await;
