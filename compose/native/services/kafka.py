@@ -30,6 +30,7 @@ default.replication.factor={replicas}
 min.insync.replicas={in_sync}
 offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=8
+offsets.retention.minutes=525600
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=8

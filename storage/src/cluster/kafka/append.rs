@@ -1,6 +1,8 @@
 //! Appending: a record by itself through the idempotent producer, several as one through transactions that all who
 //! wait share.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -85,13 +87,17 @@ impl Appender {
             .key(record.key.as_bytes())
             .payload(&record.value[..]);
         let producer = self.producer.lock().clone();
-        match producer.send(item, APPEND_TIMEOUT).await {
-            Ok(delivery) => Ok(position(record, delivery.partition, delivery.offset)),
-            Err((error, _)) => {
-                let refused = refusal(record, partition, &error);
+        match tokio::time::timeout(APPEND_TIMEOUT, producer.send(item, Duration::ZERO)).await {
+            Ok(Ok(delivery)) => Ok(position(record, delivery.partition, delivery.offset)),
+            Ok(Err((error, _))) => {
                 // The caller is answered as ever; who comes next finds a producer that works.
                 let _ = self.check();
-                Err(refused)
+                Err(refusal(record, partition, &error))
+            }
+            Err(_) => {
+                let seconds = APPEND_TIMEOUT.as_secs();
+                let reason = format!("Kafka has not acknowledged a record of {} in {seconds} s", record.topic);
+                Err(LogError::Unavailable(reason))
             }
         }
     }
@@ -100,9 +106,8 @@ impl Appender {
 fn refusal(record: &NewRecord, partition: u32, error: &KafkaError) -> LogError {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::UnknownPartition) => LogError::NoPartition { topic: record.topic, partition },
-        Some(RDKafkaErrorCode::MessageTimedOut) => {
-            let seconds = APPEND_TIMEOUT.as_secs();
-            LogError::Unavailable(format!("Kafka has not acknowledged a record of {} in {seconds} s", record.topic))
+        Some(RDKafkaErrorCode::QueueFull) => {
+            LogError::Unavailable("too many records wait for Kafka to acknowledge them".to_owned())
         }
         _ => LogError::Unavailable(format!("Kafka does not take a record of {}: {error}", record.topic)),
     }

@@ -66,7 +66,8 @@ impl KafkaOptions {
     }
 }
 
-/// How long an append may take before it counts as refused.
+/// How long an append is waited for before it counts as refused. It may be stored later, as after an answer lost on the
+/// way.
 pub(super) const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After this the coordinator aborts a transaction whose process is silent: until then, nobody reads past it.
@@ -124,6 +125,10 @@ impl KafkaOptions {
         let mut config = self.any_producer("append");
         // Those who append at the same moment share a request; 1 ms is less than a broker takes to answer.
         config.set("linger.ms", "1");
+        // A record whose time ends while a request is under way may have been stored, and librdkafka then begins a new epoch,
+        // in which those behind it that were stored as well are sent again. So none ends: whoever appends waits for so
+        // long and no longer, and what nobody waits for is kept within bounds.
+        config.set("message.timeout.ms", "0").set("queue.buffering.max.kbytes", "65536");
         config
     }
 
