@@ -116,6 +116,8 @@ impl LandError {
             Self::Stored(_) => "stored",
             Self::Merge(_) => "merge",
             Self::Rows(_) => "rows",
+            Self::Late(_) => "late",
+            Self::Away(_) => "catalog",
             Self::Task(_) => "task",
         }
     }
