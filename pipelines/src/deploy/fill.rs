@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use millrace_storage::cluster::kafka::MAX_BATCH_BYTES;
 
 use super::options::{CommitMode, Connection, Sasl};
 use crate::error::{PipelineError, Place};
@@ -124,6 +125,7 @@ fn options(pipeline: &str, table: &Table, connection: &Connection) -> Vec<(&'sta
     } else {
         options.push(("sink.commit_mode", connection.commit_mode.as_str().to_owned()));
         client.push("enable.idempotence=true".to_owned());
+        client.push(format!("message.max.bytes={MAX_BATCH_BYTES}"));
         if connection.commit_mode == CommitMode::ExactlyOnce {
             client.push(format!("transaction.timeout.ms={}", TRANSACTION_TIMEOUT.as_millis()));
         }
@@ -227,7 +229,7 @@ mod tests {
             "'auth.protocol' = 'SASL_SSL'",
             "'auth.username' = 'o''neill'",
             "'auth.password' = '{{ MILLRACE_KAFKA_PASSWORD }}'",
-            "'client_configs' = 'enable.idempotence=true,transaction.timeout.ms=600000,ssl.ca.location=/etc/ssl/kafka.pem'",
+            "'client_configs' = 'enable.idempotence=true,message.max.bytes=4259840,transaction.timeout.ms=600000,ssl.ca.location=/etc/ssl/kafka.pem'",
         ] {
             assert!(filled.contains(option), "{option} in {filled}");
         }

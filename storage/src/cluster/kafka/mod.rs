@@ -49,7 +49,7 @@ mod transaction;
 
 pub use hold::Hold;
 pub use membership::all_left;
-pub use options::{KafkaOptions, SaslOptions, TRANSACTION_TIMEOUT};
+pub use options::{KafkaOptions, MAX_BATCH_BYTES, SaslOptions, TRANSACTION_TIMEOUT};
 pub use probe::probe;
 
 /// How often a wait looks for the end of a partition.

@@ -74,7 +74,7 @@ pub(super) const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a batch of one record of the largest size takes.
-pub(super) const MAX_BATCH_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
+pub const MAX_BATCH_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
 /// How long a question to the brokers may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
