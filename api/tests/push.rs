@@ -161,9 +161,8 @@ async fn push_ends_with_the_account() {
     assert!(timeout(PATIENCE, events.next()).await.unwrap().is_none(), "no event, and the end");
     asking.send(Message::text(request)).await.unwrap();
     for socket in [&mut watching, &mut asking] {
-        let Some(Ok(Message::Close(Some(frame)))) = timeout(PATIENCE, socket.next()).await.unwrap() else {
-            panic!("the WebSocket was not closed with a reason")
-        };
+        let last = timeout(PATIENCE, socket.next()).await.unwrap();
+        let Some(Ok(Message::Close(Some(frame)))) = last else { panic!("not closed with a reason: {last:?}") };
         assert_eq!(u16::from(frame.code), 1008);
     }
 }

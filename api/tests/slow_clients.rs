@@ -193,9 +193,8 @@ async fn a_server_that_stops_ends_what_listens() {
     let mut rest = Vec::new();
     timeout(PATIENCE, events.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert_eq!(rest, b"0\r\n\r\n", "the end of a chunked response");
-    let Some(Ok(Message::Close(Some(frame)))) = timeout(PATIENCE, socket.next()).await.unwrap() else {
-        panic!("the WebSocket was not closed with a reason")
-    };
+    let last = timeout(PATIENCE, socket.next()).await.unwrap();
+    let Some(Ok(Message::Close(Some(frame)))) = last else { panic!("not closed with a reason: {last:?}") };
     assert_eq!(u16::from(frame.code), 1001);
     timeout(PATIENCE, server.served).await.unwrap().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());

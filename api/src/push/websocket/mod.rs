@@ -83,7 +83,7 @@ impl Connection {
         let (mut sink, mut stream) = socket.split();
         let mut running = FuturesUnordered::new();
         let mut heard = Instant::now();
-        let mut pings = tokio::time::interval(PING);
+        let mut pings = tokio::time::interval_at(heard + PING, PING);
         let shutdown = self.api.shutdown.clone();
         let code = loop {
             let next = tokio::select! {
