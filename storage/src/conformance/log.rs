@@ -103,9 +103,9 @@ pub async fn an_append_to_many_topics_is_visible_as_a_whole(place: &dyn Place<dy
 pub async fn a_record_of_the_largest_size_is_taken_and_a_larger_one_never(place: &dyn Place<dyn Log>) {
     let log = place.open().await;
     let key = unique("key");
-    // Bytes that do not get fewer by compression.
-    let noise = std::iter::repeat_with(|| *ulid::Ulid::new().0.to_le_bytes().first().expect("it has 16"));
-    let largest: Vec<u8> = noise.take(MAX_RECORD_BYTES - key.len()).collect();
+    // Bytes that do not get fewer by compression: the high ones of a linear congruential generator.
+    let noise = std::iter::successors(Some(1_u32), |n| Some(n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
+    let largest: Vec<u8> = noise.map(|n| (n >> 24) as u8).take(MAX_RECORD_BYTES - key.len()).collect();
     let large = |bytes: &[u8]| NewRecord { topic: Topic::DeadLetter, key: key.clone(), value: bytes.to_vec().into() };
     for records in [vec![large(&largest)], vec![large(&largest), record(Topic::DeadLetter, &key, "and another")]] {
         let positions = log.append(records).await.expect("an append");
