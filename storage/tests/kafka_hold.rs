@@ -16,8 +16,9 @@ async fn log() -> KafkaLog {
     KafkaLog::open(KafkaOptions::new(brokers, format!("hold-{}", std::process::id()))).await.unwrap()
 }
 
-async fn append(log: &KafkaLog, count: usize) {
-    let record = |number| NewRecord { topic: Topic::Delivery, key: format!("k{number}"), value: "value".into() };
+/// Each test has a topic of its own: they run at the same time.
+async fn append(log: &KafkaLog, topic: Topic, count: usize) {
+    let record = |number| NewRecord { topic, key: format!("k{number}"), value: "value".into() };
     log.append((0..count).map(record).collect()).await.unwrap();
 }
 
@@ -34,12 +35,12 @@ async fn seen(log: &KafkaLog) -> usize {
 #[ignore = "needs Kafka: compose/native/test"]
 async fn a_held_topic_is_read_up_to_the_hold_and_no_further() {
     let log = log().await;
-    append(&log, 40).await;
+    append(&log, Topic::Delivery, 40).await;
     let before = seen(&log).await;
     let hold = log.hold(GROUP, Topic::Delivery, LIFETIME).await.unwrap();
     let positions = hold.positions().to_vec();
     assert!(log.is_held_at(Topic::Delivery, &positions).await.unwrap());
-    append(&log, 40).await;
+    append(&log, Topic::Delivery, 40).await;
     assert_eq!(seen(&log).await, before, "nothing behind the hold is read");
     assert!(log.is_held_at(Topic::Delivery, &positions).await.unwrap());
 
@@ -52,7 +53,7 @@ async fn a_held_topic_is_read_up_to_the_hold_and_no_further() {
 #[ignore = "needs Kafka: compose/native/test"]
 async fn a_later_hold_undoes_one_whose_holder_is_gone() {
     let log = log().await;
-    append(&log, 4).await;
+    append(&log, Topic::Screened, 4).await;
     let gone = log.hold("test-gone", Topic::Screened, LIFETIME).await.unwrap();
     let positions = gone.positions().to_vec();
     std::mem::forget(gone);
@@ -90,15 +91,15 @@ async fn a_group_stands_where_it_was_set_with_its_note() {
 #[ignore = "needs Kafka: compose/native/test"]
 async fn an_earlier_position_is_one_from_before_that_time() {
     let log = log().await;
-    append(&log, 20).await;
+    append(&log, Topic::MailboxChanges, 20).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    append(&log, 20).await;
-    for partition in 0..log.partitions(Topic::Delivery) {
-        let (first, end) = log.bounds(Topic::Delivery, partition).await.unwrap();
+    append(&log, Topic::MailboxChanges, 20).await;
+    for partition in 0..log.partitions(Topic::MailboxChanges) {
+        let (first, end) = log.bounds(Topic::MailboxChanges, partition).await.unwrap();
         let a_second = Duration::from_secs(1);
-        let earlier = log.position_before(Topic::Delivery, partition, end, a_second).await.unwrap();
+        let earlier = log.position_before(Topic::MailboxChanges, partition, end, a_second).await.unwrap();
         assert!((first..=end).contains(&earlier));
         let day = Duration::from_secs(86_400);
-        assert_eq!(log.position_before(Topic::Delivery, partition, end, day).await.unwrap(), first);
+        assert_eq!(log.position_before(Topic::MailboxChanges, partition, end, day).await.unwrap(), first);
     }
 }

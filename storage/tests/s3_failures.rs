@@ -290,5 +290,5 @@ async fn a_bucket_that_is_not_there_is_no_store_without_bodies() {
     let s3 = S3Options { bucket: unique("nowhere"), ..s3(service("MILLRACE_TEST_S3")) };
     let store = object_store::build(&s3).unwrap();
     let refused = S3Packs::open(store, &s3, options()).await.map(|_| ()).unwrap_err();
-    assert!(refused.to_string().contains("check endpoint, region, bucket"), "{refused}");
+    assert!(refused.to_string().contains("check s3.endpoint, s3.region and s3.bucket"), "{refused}");
 }
