@@ -7,6 +7,7 @@ use millrace_schemas::{DirectoryEntry, Topic, decode, encode};
 use millrace_storage::{Log, LogError, NewRecord};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -44,9 +45,19 @@ pub struct Directory {
     view: RwLock<View>,
     /// Next offset to read of each partition. Held while reading, so that entries are applied in order.
     next: Mutex<Vec<u64>>,
+    /// The last look at what others have written. Held while looking, so that whoever waits shares the next one.
+    looked: Mutex<Look>,
     /// Held from the check of a change until it shows in the view.
     changing: Mutex<()>,
     passwords: Passwords,
+}
+
+/// How often the log is asked on behalf of those who want to be up to date, at most.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+struct Look {
+    begun: Instant,
+    failure: Option<String>,
 }
 
 impl Directory {
@@ -57,7 +68,8 @@ impl Directory {
     pub async fn open(log: Arc<dyn Log>) -> Result<Arc<Self>, DirectoryError> {
         let next = Mutex::new(vec![0; log.partitions(Topic::Directory) as usize]);
         let passwords = Passwords::new()?;
-        let directory = Self { log, view: RwLock::default(), next, changing: Mutex::default(), passwords };
+        let looked = Mutex::new(Look { begun: Instant::now(), failure: None });
+        let directory = Self { log, view: RwLock::default(), next, looked, changing: Mutex::default(), passwords };
         directory.catch_up().await?;
         Ok(Arc::new(directory))
     }
@@ -94,6 +106,23 @@ impl Directory {
     /// [`DirectoryError::Log`] when the log cannot be read.
     pub async fn refresh(&self) -> Result<(), DirectoryError> {
         Ok(self.catch_up().await?)
+    }
+
+    /// Sees that the view has all that was written before this call, for answers that are final. Many callers share one
+    /// look at the log.
+    ///
+    /// # Errors
+    /// When the log cannot be read: nobody can tell then.
+    pub async fn be_up_to_date(&self) -> Result<(), LogError> {
+        let asked = Instant::now();
+        let mut looked = self.looked.lock().await;
+        if looked.begun < asked {
+            tokio::time::sleep_until(looked.begun + LOOK_INTERVAL).await;
+            let begun = Instant::now();
+            let failure = self.catch_up().await.err().map(|error| error.to_string());
+            *looked = Look { begun, failure };
+        }
+        looked.failure.clone().map_or(Ok(()), |reason| Err(LogError::Unavailable(reason)))
     }
 
     async fn catch_up(&self) -> Result<(), LogError> {

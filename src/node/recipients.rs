@@ -19,12 +19,12 @@ pub struct LocalRecipients {
 #[async_trait]
 impl Recipients for LocalRecipients {
     async fn resolve(&self, address: &Address, size_bytes: Option<u64>) -> Result<Resolution, Unavailable> {
-        // Quoted or not, it is the same mailbox (RFC 5321 section 4.1.2).
-        let unquoted = format!("{}@{}", address.local_part(), address.domain());
-        let found = match self.directory.resolve(&unquoted) {
-            Found::NotLocal if self.is_our_postmaster(address) => self.postmaster(),
-            found => found,
-        };
+        let mut found = self.look_up(address);
+        if !matches!(found, Found::Accounts(_)) {
+            // A refusal is final: another process may have added the account a moment ago.
+            self.directory.be_up_to_date().await.map_err(|error| Unavailable(error.to_string()))?;
+            found = self.look_up(address);
+        }
         let accounts = match found {
             Found::Accounts(accounts) => accounts,
             Found::UnknownUser => return Ok(Resolution::UnknownUser),
@@ -41,6 +41,15 @@ impl Recipients for LocalRecipients {
 }
 
 impl LocalRecipients {
+    fn look_up(&self, address: &Address) -> Found {
+        // Quoted or not, it is the same mailbox (RFC 5321 section 4.1.2).
+        let unquoted = format!("{}@{}", address.local_part(), address.domain());
+        match self.directory.resolve(&unquoted) {
+            Found::NotLocal if self.is_our_postmaster(address) => self.postmaster(),
+            found => found,
+        }
+    }
+
     /// `<Postmaster>` without a domain, which comes with our own name (RFC 5321 section 4.5.1).
     fn is_our_postmaster(&self, address: &Address) -> bool {
         address.local_part().eq_ignore_ascii_case("postmaster")
@@ -132,6 +141,24 @@ mod tests {
         async fn resolve(&self, address: &str, size_bytes: Option<u64>) -> Resolution {
             self.recipients.resolve(&Address::parse(address).unwrap(), size_bytes).await.unwrap()
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_is_unknown_whom_another_process_has_just_added() {
+        let world = World::open().await;
+        // Another process: it has a view of its own, and this one is told by the log alone.
+        let other = Directory::open(world.node.storage.log.clone()).await.unwrap();
+        let behind = Directory::open(world.node.storage.log.clone()).await.unwrap();
+        let recipients = LocalRecipients { directory: behind, ..world.recipients };
+        for n in 0..3 {
+            other.add_account(&format!("new{n}@millrace.test"), None, None).await.unwrap();
+            let address = Address::parse(&format!("new{n}@millrace.test")).unwrap();
+            let resolved = recipients.resolve(&address, None).await.unwrap();
+            assert!(matches!(resolved, Resolution::Accounts(_)), "{resolved:?}");
+        }
+        let nobody = Address::parse("nobody@millrace.test").unwrap();
+        assert_eq!(recipients.resolve(&nobody, None).await.unwrap(), Resolution::UnknownUser);
+        world.node.stop().await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
