@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayData, ArrayRef, BinaryArray, Int64Array, StringArray, UInt64Array, make_array};
-use arroyo_udf_common::async_udf::{DrainResult, SendableFfiAsyncUdfHandle};
 use arroyo_udf_common::FfiArrays;
+use arroyo_udf_common::async_udf::{DrainResult, SendableFfiAsyncUdfHandle};
 use async_ffi::FfiFuture;
 use libloading::Library;
 use millrace_arroyo_harness::{build, functions, stage_folder};
