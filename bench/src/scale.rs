@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 /// Part of a core that each process of the measured role has: so little that nothing else is what limits.
 const RECEPTION_CORES: f64 = 0.05;
 const PIPELINES_CORES: f64 = 0.15;
-const LANDER_CORES: f64 = 0.2;
+const LANDER_CORES: f64 = 0.1;
 const API_CORES: f64 = 0.1;
 /// How long a rate is taken.
 const WINDOW: Duration = Duration::from_secs(8);
@@ -109,7 +109,9 @@ fn consumers(cluster: &Cluster, role: &str, cores: f64, counter: &str) -> anyhow
         std::thread::sleep(SETTLING);
         let (begun, before) = (Instant::now(), counted(cluster, role, counter, count)?);
         std::thread::sleep(WINDOW);
-        rates.push((counted(cluster, role, counter, count)? - before) / begun.elapsed().as_secs_f64());
+        let done = counted(cluster, role, counter, count)? - before;
+        anyhow::ensure!(done > 0.0, "{role} had nothing left to do: take a larger --repeat");
+        rates.push(done / begun.elapsed().as_secs_f64());
     }
     Ok((rates[0], rates[1]))
 }
