@@ -94,7 +94,8 @@ pub trait Log: Send + Sync {
     fn partitions(&self, topic: Topic) -> u32;
 
     /// Appends records and returns their positions, in order, once all are durable. All or none become visible,
-    /// and those of one partition stay in order and next to each other's order of the call. Many callers share one sync.
+    /// and those of one partition stay in the order of the call. Whoever appended them reads them
+    /// at once; other processes may be shown them a moment later. Many callers share one sync.
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError>;
 
     /// Reads at most `max_records` records and about `max_bytes` bytes (at least one record) of a partition from

@@ -109,8 +109,6 @@ pub async fn a_record_of_the_largest_size_is_taken_and_a_larger_one_never(place:
     let large = |bytes: &[u8]| NewRecord { topic: Topic::DeadLetter, key: key.clone(), value: bytes.to_vec().into() };
     for records in [vec![large(&largest)], vec![large(&largest), record(Topic::DeadLetter, &key, "and another")]] {
         let Position { topic, partition, offset } = log.append(records).await.expect("an append")[0];
-        // It is durable now, and a broker may show it a moment later.
-        assert!(log.wait(topic, partition, offset, PATIENCE).await.expect("a wait"));
         let read = log.read(topic, partition, offset, 1, 1).await.expect("a read");
         assert!(read[0].value == largest[..]);
     }

@@ -7,12 +7,31 @@ use millrace_schemas::Topic;
 use parking_lot::Mutex;
 
 use super::read::{Range, Readers};
-use crate::log::LogError;
+use crate::log::{LogError, Position};
 
 #[derive(Clone, Copy)]
 struct Known {
     stable_end: u64,
     end: u64,
+}
+
+/// Where the records end that this process has appended, by partition. They are durable, and readers are shown them a
+/// moment later, when the markers of their transactions are written: who appended need not know of that.
+#[derive(Default)]
+pub(super) struct Appended(Mutex<HashMap<(Topic, u32), u64>>);
+
+impl Appended {
+    pub(super) fn note(&self, positions: &[Position]) {
+        let mut ends = self.0.lock();
+        for position in positions {
+            let end = ends.entry((position.topic, position.partition)).or_default();
+            *end = (*end).max(position.offset + 1);
+        }
+    }
+
+    pub(super) fn end(&self, topic: Topic, partition: u32) -> u64 {
+        self.0.lock().get(&(topic, partition)).copied().unwrap_or_default()
+    }
 }
 
 /// Ends of partitions, looked up again when something was appended.

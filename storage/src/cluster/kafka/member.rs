@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_schemas::Topic;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::membership::{Membership, Shared};
-use super::options::REQUEST_TIMEOUT;
-use super::read::{cannot_read, patiently, record};
+use super::cursor::{Cursor, blocking, committed, group_position, seek};
+use super::membership::Membership;
+use super::read::{cannot_read, record};
 use super::slots::Slot;
 use super::transaction::{Failure, Offsets, Transactions, end_what_was_left_open, unavailable};
 use super::{Layout, place_records};
@@ -23,44 +22,6 @@ use crate::log::{Consumer, LogError, NewRecord, Position, Record, check_sizes};
 
 /// Bytes that one poll returns, about.
 const MAX_POLL_BYTES: usize = 8 * 1024 * 1024;
-
-/// How long a partition that has just come may take until it can be sought.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
-
-struct Cursor {
-    tenure: u64,
-    queue: PartitionQueue<Shared>,
-    /// What the queue gives next; `None` before its first record, when that is the group's position.
-    fetch_at: Option<u64>,
-    /// Where a rewind goes; `None` while nothing was polled or sought.
-    start: Option<u64>,
-    /// What the owner gets next; `None` for the group's position.
-    next: Option<u64>,
-    is_sought: bool,
-}
-
-impl Cursor {
-    fn has_polled(&self) -> bool {
-        self.next > self.start
-    }
-
-    /// Where the next commit takes the group, if anywhere.
-    fn move_to(&self) -> Option<u64> {
-        self.next.filter(|_| self.is_sought || self.has_polled())
-    }
-
-    fn rewind(&mut self) {
-        self.next = self.start;
-    }
-
-    fn committed(&mut self) {
-        (self.start, self.is_sought) = (self.next, false);
-    }
-
-    fn forget(&mut self) {
-        (self.start, self.next, self.is_sought) = (None, None, false);
-    }
-}
 
 /// A step of a commit.
 #[derive(Clone, Copy)]
@@ -320,59 +281,6 @@ fn refusal(error: &KafkaError) -> Failure {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
-) -> Result<T, LogError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(LogError::Unavailable(format!("a task ended early: {error}"))))
-}
-
-type Client = rdkafka::consumer::BaseConsumer<Shared>;
-
-/// The offset that the group has committed. Waits for transactions that may move it.
-fn committed(consumer: &Client, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
-    let mut list = TopicPartitionList::new();
-    list.add_partition(topic.name(), partition as i32);
-    let found = patiently(|| consumer.committed_offsets(list.clone(), REQUEST_TIMEOUT));
-    let found = found.map_err(|error| cannot_read(topic, &error))?;
-    Ok(found.elements().first().and_then(|place| match place.offset() {
-        Offset::Offset(offset) => u64::try_from(offset).ok(),
-        _ => None,
-    }))
-}
-
-/// Where the group goes on: at what it has committed, else at the first record.
-fn group_position(consumer: &Client, topic: Topic, partition: u32) -> Result<u64, LogError> {
-    if let Some(offset) = committed(consumer, topic, partition)? {
-        return Ok(offset);
-    }
-    let bounds = patiently(|| consumer.fetch_watermarks(topic.name(), partition as i32, REQUEST_TIMEOUT));
-    Ok(bounds.map_err(|error| cannot_read(topic, &error))?.0.max(0).unsigned_abs())
-}
-
-/// Sets a queue. A partition that has just come refuses for a moment, until its fetcher has started.
-fn seek(consumer: &Client, topic: Topic, partition: u32, offset: u64) -> Result<(), LogError> {
-    let deadline = std::time::Instant::now() + SEEK_TIMEOUT;
-    let to = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
-    loop {
-        match consumer.seek(topic.name(), partition as i32, to, SEEK_TIMEOUT) {
-            Ok(()) => return Ok(()),
-            Err(KafkaError::Seek(_)) if std::time::Instant::now() < deadline => {
-                // It may be gone as well; then there is nothing to seek.
-                let ours = consumer.assignment().is_ok_and(|list| {
-                    list.elements().iter().any(|place| place.partition().unsigned_abs() == partition)
-                });
-                if !ours {
-                    let reason = "it went to another member of the group".to_owned();
-                    return Err(LogError::Fenced { topic, partition, reason });
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => return Err(cannot_read(topic, &error)),
-        }
-    }
-}
-
 #[async_trait]
 impl Consumer for KafkaConsumer {
     fn assignment(&self) -> Vec<u32> {
@@ -420,6 +328,7 @@ impl Consumer for KafkaConsumer {
         };
         match outcome {
             Ok(positions) => {
+                self.layout.appended.note(&positions);
                 self.cursors.values_mut().for_each(Cursor::committed);
                 Ok(positions)
             }

@@ -8,7 +8,8 @@
 //! - [`reach`]: asking the brokers who they are; [`topics`]: the topics, made in one place
 //! - [`append`]: appending; [`transaction`]: records and positions as one
 //! - [`read`]: reading from anywhere; [`ends`]: where a partition ends
-//! - [`member`]: a member of a group; [`membership`]: how it stays one; [`slots`]: what it is called
+//! - [`member`]: a member of a group; [`cursor`]: where it is in a partition; [`membership`]: how it stays one;
+//!   [`slots`]: what it is called
 //! - [`hold`]: holding a topic while another consumer takes over; [`retention`]: what may go
 
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use self::append::Appender;
-use self::ends::Ends;
+use self::ends::{Appended, Ends};
 use self::member::KafkaConsumer;
 use self::membership::Membership;
 use self::options::{REQUEST_TIMEOUT, Telling};
@@ -34,6 +35,7 @@ use crate::cluster::depth::Depth;
 use crate::log::{Consumer, Log, LogError, NewRecord, Position, Record, check_sizes};
 
 mod append;
+mod cursor;
 mod ends;
 mod hold;
 mod member;
@@ -54,11 +56,14 @@ pub use probe::probe;
 
 /// How often a wait looks for the end of a partition.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a read looks for what this process has appended and readers are not shown yet.
+const SHOWN_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Topics as the brokers have them.
 struct Layout {
     options: KafkaOptions,
     partitions: HashMap<Topic, u32>,
+    appended: Appended,
 }
 
 impl Layout {
@@ -101,12 +106,29 @@ impl KafkaLog {
             .map_err(|error| LogError::Unavailable(format!("Kafka's options are refused: {error}")))?;
         Ok(Self {
             readers: Readers::new(options.clone()),
-            layout: Arc::new(Layout { options, partitions }),
+            layout: Arc::new(Layout { options, partitions, appended: Appended::default() }),
             appender,
             ends: Ends::default(),
             observers: Mutex::default(),
             slots: Slots::default(),
         })
+    }
+
+    /// The first kept offset, and the one at which readers stop: behind `offset`, if this process has appended there.
+    async fn stable_bounds(&self, topic: Topic, partition: u32, offset: u64) -> Result<(u64, u64), LogError> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let (first, end) = self.readers.stable_bounds(topic, partition).await?;
+            if offset < end || self.layout.appended.end(topic, partition) <= offset {
+                return Ok((first, end));
+            }
+            if Instant::now() > deadline {
+                let seconds = REQUEST_TIMEOUT.as_secs();
+                let reason = format!("a transaction holds partition {partition} of {topic} back for {seconds} s");
+                return Err(LogError::Unavailable(reason));
+            }
+            tokio::time::sleep(SHOWN_INTERVAL).await;
+        }
     }
 
     fn observer(&self, group: &str) -> Result<Arc<BaseConsumer<Telling>>, LogError> {
@@ -140,8 +162,11 @@ impl Log for KafkaLog {
         let appended = self.appender.append(place_records(&self.layout, records)?).await;
         metrics::histogram!("millrace_log_append_seconds").record(begun.elapsed());
         metrics::histogram!("millrace_log_append_records").record(count as f64);
-        if let Err(error) = &appended {
-            metrics::counter!("millrace_log_append_failures_total", "kind" => error.kind()).increment(1);
+        match &appended {
+            Ok(positions) => self.layout.appended.note(positions),
+            Err(error) => {
+                metrics::counter!("millrace_log_append_failures_total", "kind" => error.kind()).increment(1);
+            }
         }
         appended
     }
@@ -155,7 +180,7 @@ impl Log for KafkaLog {
         max_bytes: usize,
     ) -> Result<Vec<Record>, LogError> {
         self.layout.check(topic, partition)?;
-        let (first, end) = self.readers.stable_bounds(topic, partition).await?;
+        let (first, end) = self.stable_bounds(topic, partition, offset).await?;
         if offset >= end || max_records == 0 {
             return Ok(Vec::new());
         }
@@ -164,7 +189,8 @@ impl Log for KafkaLog {
 
     async fn bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), LogError> {
         self.layout.check(topic, partition)?;
-        self.ends.bounds(&self.readers, topic, partition).await
+        let (first, end) = self.ends.bounds(&self.readers, topic, partition).await?;
+        Ok((first, end.max(self.layout.appended.end(topic, partition))))
     }
 
     async fn wait(&self, topic: Topic, partition: u32, offset: u64, timeout: Duration) -> Result<bool, LogError> {
