@@ -109,7 +109,9 @@ fn columns(place: Place<'_>, topic: Topic, columns: &[ColumnDef], is_source: boo
         }
         fields.push(Arc::clone(field));
     }
-    if !is_source && let Some(field) = wanted.fields().iter().find(|field| !fields.contains(field)) {
+    // One that may be null is written as null, so that a schema may grow under its pipelines.
+    let is_missing = |field: &&Arc<Field>| !field.is_nullable() && !fields.contains(field);
+    if !is_source && let Some(field) = wanted.fields().iter().find(is_missing) {
         return Err(place.invalid(format!("column '{}' of {topic} is missing", field.name())));
     }
     Ok(Arc::new(Schema::new(fields)))

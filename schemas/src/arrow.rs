@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::arrow::array::new_null_array;
 use ::arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use ::arrow::record_batch::RecordBatch;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
@@ -125,18 +126,21 @@ fn without_metadata(schema: &ArrowSchema) -> SchemaRef {
     Arc::new(ArrowSchema::new(fields))
 }
 
-/// Encodes a batch whose columns have the names of the topic's fields (in any order) as framed records.
+/// Encodes a batch whose columns have the names of the topic's fields (in any order) as framed records. What may be null
+/// and has no column is null.
 ///
 /// # Errors
-/// [`ArrowCodecError::Encode`] when a column is missing or has a type or a null that the schema does not take.
+/// [`ArrowCodecError::Encode`] when any other column is missing, or one has a type or a null that the schema does not take.
 pub fn encode_batch(topic: Topic, batch: &RecordBatch) -> Result<Vec<Bytes>, ArrowCodecError> {
     let error = |message: String| ArrowCodecError::Encode { topic, message };
     let wanted = BatchDecoder::new(topic).schema();
     let mut columns = Vec::with_capacity(wanted.fields().len());
     for field in wanted.fields() {
-        let column =
-            batch.column_by_name(field.name()).ok_or_else(|| error(format!("no column '{}'", field.name())))?;
-        let column = ::arrow::compute::cast(column, field.data_type()).map_err(|e| error(e.to_string()))?;
+        let column = match batch.column_by_name(field.name()) {
+            Some(column) => ::arrow::compute::cast(column, field.data_type()).map_err(|e| error(e.to_string()))?,
+            None if field.is_nullable() => new_null_array(field.data_type(), batch.num_rows()),
+            None => return Err(error(format!("no column '{}'", field.name()))),
+        };
         columns.push(column);
     }
     let registered = registry::newest(topic);

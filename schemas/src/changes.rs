@@ -30,6 +30,8 @@ struct Columns<'a> {
     mailbox: &'a StringArray,
     summary: &'a StringArray,
     patch: &'a StringArray,
+    if_unchanged_since: &'a Int64Array,
+    call: &'a StringArray,
 }
 
 impl<'a> Columns<'a> {
@@ -49,6 +51,8 @@ impl<'a> Columns<'a> {
             mailbox: text("mailbox")?,
             summary: text("summary")?,
             patch: text("patch")?,
+            if_unchanged_since: number("if_unchanged_since")?,
+            call: text("call")?,
         })
     }
 
@@ -68,6 +72,8 @@ impl<'a> Columns<'a> {
             mailbox: text(self.mailbox),
             summary: text(self.summary),
             patch: text(self.patch),
+            if_unchanged_since: number(self.if_unchanged_since),
+            call: text(self.call),
         }
     }
 }
@@ -91,6 +97,8 @@ mod tests {
             mailbox: Some("inbox".into()),
             summary: Some("요약".into()),
             patch: Some("{}".into()),
+            if_unchanged_since: Some(11),
+            call: Some("c".into()),
         }
     }
 
@@ -100,6 +108,23 @@ mod tests {
         let records: Vec<_> = [full(), bare.clone()].iter().map(|change| encode(change).unwrap()).collect();
         let changes: Vec<_> = decode_changes(&records).into_iter().map(Result::unwrap).collect();
         assert_eq!(changes, [full(), bare]);
+    }
+
+    /// `full()` as the first version's writer wrote it, in hexadecimal.
+    const OF_VERSION_1: &str = "00000000031264656c697665726564026102650902026d020e021a61406578616d706c652e6f7267020a703a303a310212020a696e626f78020cec9a94ec95bd02047b7d";
+
+    #[test]
+    fn records_of_the_first_version_stand_beside_todays() {
+        let old = hex(OF_VERSION_1);
+        let known_then = MailboxChange { if_unchanged_since: None, call: None, ..full() };
+        assert_eq!(decode::<MailboxChange>(&old).unwrap(), known_then);
+        let changes = decode_changes(&[old, encode(&full()).unwrap().to_vec()]);
+        assert_eq!(changes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [known_then, full()]);
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(digits).collect()
     }
 
     #[test]

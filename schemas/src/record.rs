@@ -73,6 +73,10 @@ pub struct MailboxChange {
     pub mailbox: Option<String>,
     pub summary: Option<String>,
     pub patch: Option<String>,
+    /// The change holds only when no other of the account lies from this offset to the first of its [`call`](Self::call).
+    pub if_unchanged_since: Option<i64>,
+    /// What all changes of one call have in common, and no other.
+    pub call: Option<String>,
 }
 
 impl MailboxChange {

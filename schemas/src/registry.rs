@@ -49,6 +49,7 @@ const FILES: &[(&str, &str)] = schema_files![
     "avro/mail.reception/v1.avsc",
     "avro/mail.screened/v1.avsc",
     "avro/mailbox.changes/v1.avsc",
+    "avro/mailbox.changes/v2.avsc",
     "avro/mail.delivery/v1.avsc",
     "avro/mail.dead-letter/v1.avsc",
     "avro/directory/v1.avsc",

@@ -169,7 +169,7 @@ impl World {
             size_bytes: Some(body.len() as i64),
             mailbox: Some(mailbox.into()),
             summary: Some(self.stages.summarise(&body)),
-            patch: None,
+            ..MailboxChange::default()
         };
         let value = encode(&change).unwrap();
         let record = NewRecord { topic: Topic::MailboxChanges, key: account.id.clone(), value };

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use millrace_schemas::{CodecError, MailboxChange, MailboxPatch, Topic, encode};
-use millrace_storage::{LogError, NewRecord};
+use millrace_storage::{LogError, NewRecord, Position};
+use uuid::Uuid;
 
 use super::apply::update;
+use super::cache::Known;
+use super::conditions;
 use super::labels::ROLES;
 use super::mailboxes::{MailError, Mailboxes};
 use super::version::EmailVersion;
@@ -14,6 +17,8 @@ use super::view::AccountView;
 /// Keywords of one email (RFC 8621, 4.1.1 has each at most 255 bytes).
 const MAX_KEYWORDS: usize = 128;
 const MAX_KEYWORD_BYTES: usize = 255;
+/// How often a change for a state is tried when something that changes nothing came between each time.
+const MAX_TRIES: usize = 5;
 
 /// Why one of the emails was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,14 +58,18 @@ pub enum ChangeError {
     Log(#[from] LogError),
     #[error("the change cannot be written as a record: {0}")]
     Codec(#[from] CodecError),
-    /// The change is durable, and will be seen.
+    /// The change is durable, and will be seen, unless it was for a state that another change has ended meanwhile.
     #[error("the change is recorded and not visible yet")]
     NotYetVisible,
+    /// Nothing was changed.
+    #[error("other records of the account came between {MAX_TRIES} times; try again")]
+    Contended,
 }
 
 impl Mailboxes {
-    /// Changes emails of an account: one record each, all or none durable, visible when this returns. One change of an
-    /// account at a time, so that `if_in_state` means what it says.
+    /// Changes emails of an account: one record each, all or none durable, visible when this returns. Where `if_in_state`
+    /// is given, the log decides whether the account still was in that state ([`conditions`]); then all of them are made or
+    /// none.
     ///
     /// # Errors
     /// [`ChangeError`]; emails that cannot be changed are in [`Applied::rejected`] instead.
@@ -71,35 +80,60 @@ impl Mailboxes {
         patches: Vec<(String, MailboxPatch)>,
     ) -> Result<Applied, ChangeError> {
         let slot = self.shared.views.slot(account_id);
+        // Of one process one at a time, so that they do not refuse each other.
         let _turn = slot.writer.lock().await;
-        let view = self.view(account_id).await?;
-        let old_state = view.state;
-        if let Some(wanted) = if_in_state.filter(|wanted| *wanted != old_state) {
-            return Err(ChangeError::StateMismatch { wanted, found: old_state });
-        }
-        let mut records = Vec::with_capacity(patches.len());
-        let mut rejected = Vec::new();
-        for (email_id, patch) in patches {
-            match check(&view, &email_id, &patch) {
-                Ok(version) => records.push(record(account_id, version, &patch)?),
-                Err(reason) => rejected.push((email_id, reason)),
+        for _ in 0..MAX_TRIES {
+            let Known { view, known_to, .. } = self.known(account_id).await?;
+            let old_state = view.state;
+            if let Some(wanted) = if_in_state.filter(|wanted| *wanted != old_state) {
+                return Err(ChangeError::StateMismatch { wanted, found: old_state });
+            }
+            let condition = if_in_state.map(|_| (known_to, Uuid::now_v7().to_string()));
+            let mut changes = Vec::with_capacity(patches.len());
+            let mut rejected = Vec::new();
+            for (email_id, patch) in &patches {
+                match check(&view, email_id, patch) {
+                    Ok(version) => changes.push(change(account_id, version, patch, condition.as_ref())),
+                    Err(reason) => rejected.push((email_id.clone(), reason)),
+                }
+            }
+            if self.record(account_id, &changes).await? {
+                let new_state = if changes.is_empty() { old_state } else { self.view(account_id).await?.state };
+                return Ok(Applied { old_state, new_state, rejected });
             }
         }
-        let positions = if records.is_empty() { Vec::new() } else { self.shared.log.append(records).await? };
-        let Some(last) = positions.iter().map(|position| position.offset).max() else {
-            return Ok(Applied { old_state, new_state: old_state, rejected });
+        Err(ChangeError::Contended)
+    }
+
+    /// Appends changes and waits until they are visible. False when the log has decided that they do not hold.
+    async fn record(&self, account_id: &str, changes: &[MailboxChange]) -> Result<bool, ChangeError> {
+        let record = |change| {
+            let value = encode(change)?;
+            Ok(NewRecord { topic: Topic::MailboxChanges, key: account_id.to_owned(), value })
         };
+        let records: Vec<NewRecord> = changes.iter().map(record).collect::<Result<_, CodecError>>()?;
+        let positions = if records.is_empty() { Vec::new() } else { self.shared.log.append(records).await? };
+        let offsets = || positions.iter().map(|position: &Position| position.offset);
+        let (Some(first), Some(last)) = (offsets().min(), offsets().max()) else { return Ok(true) };
         let (partition, patience) = (self.shared.partition(account_id), self.shared.options.change_patience);
         if !self.shared.wait_applied(partition, last + 1, patience).await.map_err(MailError::from)? {
             return Err(ChangeError::NotYetVisible);
         }
-        let new_state = self.view(account_id).await?.state;
-        Ok(Applied { old_state, new_state, rejected })
+        let first_change = changes.iter().take(1).map(|change| (first, change));
+        let refused = conditions::refused(self.shared.log.as_ref(), partition, first_change).await;
+        // They are recorded, and what became of them cannot be told.
+        Ok(refused.map_err(|_| ChangeError::NotYetVisible)?.is_empty())
     }
 }
 
-fn record(account_id: &str, version: &EmailVersion, patch: &MailboxPatch) -> Result<NewRecord, CodecError> {
-    let change = MailboxChange {
+/// The change of one email, under the condition of its call: how far its writer has seen the log, and the call's name.
+fn change(
+    account_id: &str,
+    version: &EmailVersion,
+    patch: &MailboxPatch,
+    condition: Option<&(u64, String)>,
+) -> MailboxChange {
+    MailboxChange {
         kind: MailboxChange::UPDATED.to_owned(),
         account_id: account_id.to_owned(),
         email_id: version.email_id.to_string(),
@@ -107,9 +141,10 @@ fn record(account_id: &str, version: &EmailVersion, patch: &MailboxPatch) -> Res
         // Lets the lander find the email's rows in the tables by their order.
         received_at_us: Some(version.received_at_us),
         patch: Some(serde_json::to_string(patch).expect("a patch has only text keys, so that JSON always takes it")),
+        if_unchanged_since: condition.map(|(known_to, _)| i64::try_from(*known_to).unwrap_or(i64::MAX)),
+        call: condition.map(|(_, call)| call.clone()),
         ..MailboxChange::default()
-    };
-    Ok(NewRecord { topic: Topic::MailboxChanges, key: account_id.to_owned(), value: encode(&change)? })
+    }
 }
 
 /// Holds a patch against the email it is for.

@@ -86,6 +86,11 @@ impl Mailboxes {
 
     /// The account, complete up to the last applied change. An account without mail is an empty view.
     pub async fn view(&self, account_id: &str) -> Result<Arc<AccountView>, MailError> {
+        Ok(self.known(account_id).await?.view)
+    }
+
+    /// The view, and how much of the log it has.
+    pub(super) async fn known(&self, account_id: &str) -> Result<Known, MailError> {
         let shared = &self.shared;
         let partition = shared.partition(account_id);
         shared.started(partition).await?;
@@ -101,11 +106,10 @@ impl Mailboxes {
                 Some(known) => known,
                 None => shared.load(partition, account_id).await?,
             };
-            let view = known.view.clone();
             let known = held.insert(known);
-            shared.views.weigh(account_id, view.weight());
+            shared.views.weigh(account_id, known.view.weight());
             if known.is_complete() {
-                return Ok(view);
+                return Ok(known.clone());
             }
             // A hot store that was begun afresh: states never go back, so readers wait until it is filled again.
             let patience = START_PATIENCE.saturating_sub(begun.elapsed());

@@ -2,6 +2,7 @@
 //!
 //! - [`summary`], [`version`], [`labels`]: what is known of an email
 //! - [`apply`]: what a record of `mailbox.changes` makes of it
+//! - [`conditions`]: which records hold only for a state, and do not
 //! - [`lander`]: records to the hot store at once and to the tables a little later
 //! - [`events`]: the other topics to their tables
 //! - [`rows`], [`stored`]: versions and facts to and from the tables
@@ -15,6 +16,7 @@ mod apply;
 mod cache;
 mod change;
 mod changes;
+mod conditions;
 mod counts;
 mod events;
 mod fresh;

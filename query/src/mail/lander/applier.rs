@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use millrace_schemas::{MailboxChange, decode_changes};
-use millrace_storage::{HotRow, HotStore, Record};
+use millrace_storage::{HotRow, HotStore, Log, Record};
 
 use super::LandError;
 use super::backlog::Backlog;
 use super::known::KnownIds;
 use crate::mail::apply::apply;
+use crate::mail::conditions;
 use crate::mail::merged;
 use crate::mail::rows::Row;
 use crate::mail::stored::{self, Wanted};
@@ -30,6 +31,7 @@ struct Change {
 type Current = HashMap<(String, String), Arc<EmailVersion>>;
 
 pub(super) struct Applier {
+    log: Arc<dyn Log>,
     pub(super) hot: Arc<dyn HotStore>,
     pub(super) tables: Arc<Tables>,
     pub(super) backlog: Arc<Backlog>,
@@ -41,9 +43,9 @@ pub(super) struct Applier {
 }
 
 impl Applier {
-    pub(super) fn new(hot: Arc<dyn HotStore>, tables: Arc<Tables>, backlog: Arc<Backlog>) -> Self {
+    pub(super) fn new(log: Arc<dyn Log>, hot: Arc<dyn HotStore>, tables: Arc<Tables>, backlog: Arc<Backlog>) -> Self {
         let known = KnownIds::new();
-        Self { hot, tables, backlog, known, horizon_ms: BTreeMap::new(), newest_ms: BTreeMap::new() }
+        Self { log, hot, tables, backlog, known, horizon_ms: BTreeMap::new(), newest_ms: BTreeMap::new() }
     }
 
     /// The hot store may have dropped rows: what was applied so far may be in the tables only.
@@ -56,7 +58,10 @@ impl Applier {
     pub(super) async fn process(&mut self, partition: u32, records: &[Record]) -> Result<(), LandError> {
         let Some(last) = records.last() else { return Ok(()) };
         let end = last.position.offset + 1;
-        let changes = read(records);
+        let mut changes = read(records);
+        let all = changes.iter().map(|change| (change.seq, &change.change));
+        let refused = conditions::refused(self.log.as_ref(), partition, all).await?;
+        changes.retain(|change| !refused.contains(&change.seq));
         if let Some(first) = records.first() {
             self.horizon_ms.entry(partition).or_insert(first.appended_at_us / 1000);
         }

@@ -136,7 +136,7 @@ mod tests {
             .append(vec![delivery("a", "1"), delivery("a", "2"), patch("a", "1", r#"{"keywords":{"$seen":true}}"#)])
             .await;
         let backlog = Arc::new(Backlog::new(World::slow()));
-        let mut applier = Applier::new(world.hot.clone(), world.tables.clone(), backlog.clone());
+        let mut applier = Applier::new(world.log.clone(), world.hot.clone(), world.tables.clone(), backlog.clone());
         for partition in 0..world.log.partitions(Topic::MailboxChanges) {
             world.hot.reset(partition, 0, 0).await.unwrap();
             let records = world.log.read(Topic::MailboxChanges, partition, 0, 100, 1 << 20).await.unwrap();

@@ -200,7 +200,7 @@ impl Lander {
         let stop = CancellationToken::new();
         let mut landing = AbortOnDropHandle::new(tokio::spawn(landing.run(stop.clone())));
         let mut applying = Applying {
-            applier: Applier::new(self.hot.clone(), self.tables.clone(), backlog),
+            applier: Applier::new(self.log.clone(), self.hot.clone(), self.tables.clone(), backlog),
             next: begun.applied,
             landed: begun.landed,
             consumer: consumer.as_mut(),

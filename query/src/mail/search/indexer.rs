@@ -110,9 +110,9 @@ impl Indexer {
         for &partition in &assigned {
             consumer.seek(partition, positions.get(&partition).copied().unwrap_or(0)).await?;
         }
-        let blobs = self.inputs.blobs.as_ref();
+        let inputs = &self.inputs;
         let mut following =
-            Following { local, blobs, consumer, writing, positions, is_behind: false, last_commit: Instant::now() };
+            Following { local, inputs, consumer, writing, positions, is_behind: false, last_commit: Instant::now() };
         let is_done = |consumer: &dyn Consumer| {
             shutdown.is_cancelled() || local.turn.is_wanted() || consumer.assignment() != assigned
         };
@@ -137,7 +137,7 @@ impl Indexer {
 
 struct Following<'a> {
     local: &'a Local,
-    blobs: &'a dyn BlobStore,
+    inputs: &'a Inputs,
     consumer: &'a mut dyn Consumer,
     writing: Writing,
     /// What the next commit says.
@@ -156,7 +156,8 @@ impl Following<'_> {
         let wait = if self.writing.uncommitted > 0 { left.min(POLL) } else { POLL };
         let records = self.consumer.poll(MAX_POLL_RECORDS, wait).await?;
         self.is_behind = records.len() == MAX_POLL_RECORDS;
-        self.writing.take(steps(&records), self.blobs).await?;
+        let steps = steps(&records, self.inputs.log.as_ref()).await?;
+        self.writing.take(steps, self.inputs.blobs.as_ref()).await?;
         self.positions.extend(ends(&records));
         let is_due = self.last_commit.elapsed() >= interval;
         if self.writing.uncommitted > 0 && (is_due || self.writing.uncommitted >= options.max_uncommitted) {

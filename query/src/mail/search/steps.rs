@@ -1,17 +1,19 @@
 //! Records of `mailbox.changes` to what they do to an index.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use millrace_schemas::{MailboxChange, MailboxPatch, decode_changes};
-use millrace_storage::{BlobError, BlobStore, BodyRef, Record};
+use millrace_storage::{BlobError, BlobStore, BodyRef, Log, LogError, Record};
 use tantivy::IndexWriter;
 
 use super::error::SearchError;
 use super::index::TextIndex;
 use super::schema::Source;
+use crate::mail::conditions;
 
 /// Bodies read at the same time, and held at a time.
 const MAX_READS: usize = 16;
@@ -34,11 +36,22 @@ impl Step {
     }
 }
 
-/// What the records mean to the index.
-pub(super) fn steps(records: &[Record]) -> Vec<Step> {
+/// What the records mean to the index; those of one partition follow each other.
+pub(super) async fn steps(records: &[Record], log: &dyn Log) -> Result<Vec<Step>, LogError> {
     let values: Vec<_> = records.iter().map(|record| &record.value).collect();
-    // The lander tells of records that cannot be read.
-    decode_changes(&values).into_iter().filter_map(|change| step(change.ok()?)).collect()
+    let mut partitions: BTreeMap<u32, Vec<(u64, MailboxChange)>> = BTreeMap::new();
+    for (record, change) in records.iter().zip(decode_changes(&values)) {
+        // The lander tells of records that cannot be read.
+        let Ok(change) = change else { continue };
+        partitions.entry(record.position.partition).or_default().push((record.position.offset, change));
+    }
+    let mut steps = Vec::with_capacity(records.len());
+    for (partition, changes) in partitions {
+        let refused = conditions::refused(log, partition, changes.iter().map(|(seq, change)| (*seq, change))).await?;
+        let held = changes.into_iter().filter(|(seq, _)| !refused.contains(seq));
+        steps.extend(held.filter_map(|(_, change)| step(change)));
+    }
+    Ok(steps)
 }
 
 /// What a change means to the index; most updates mean nothing.

@@ -27,11 +27,15 @@ pub(super) struct Account {
     pub(super) state_rows: usize,
     /// Every state there was, with the ids of the emails that were live then.
     pub(super) history: Vec<(u64, BTreeSet<String>)>,
+    /// Offset and call of every record.
+    records: Vec<(u64, Option<String>)>,
 }
 
 impl Account {
     pub(super) fn apply(&mut self, change: &MailboxChange, seq: u64) {
+        self.records.push((seq, change.call.clone()));
         let changed = match &change.patch {
+            _ if self.is_refused(change) => false,
             None => self.deliver(change, seq),
             Some(patch) => self.update(&change.email_id, &serde_json::from_str(patch).unwrap(), seq),
         };
@@ -39,6 +43,12 @@ impl Account {
             self.state = seq + 1;
             self.history.push((self.state, self.live()));
         }
+    }
+
+    fn is_refused(&self, change: &MailboxChange) -> bool {
+        let Some(since) = change.if_unchanged_since else { return false };
+        let (_, next) = self.records.iter().find(|(seq, _)| *seq as i64 >= since).unwrap();
+        *next != change.call
     }
 
     fn deliver(&mut self, change: &MailboxChange, seq: u64) -> bool {
@@ -94,6 +104,12 @@ impl Account {
         self.state_rows += 1 + usize::from(next.keywords.contains("$seen") != email.keywords.contains("$seen"));
         *email = next;
         true
+    }
+
+    /// A patch that holds if nothing but its own call has come since one of the last records; perhaps something has.
+    pub(super) fn conditional(&self, change: MailboxChange, back: usize) -> MailboxChange {
+        let since = self.records.iter().rev().nth(back).map_or(0, |(seq, _)| seq + 1) as i64;
+        MailboxChange { if_unchanged_since: Some(since), call: Some(format!("since {since}")), ..change }
     }
 
     pub(super) fn live(&self) -> BTreeSet<String> {

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::mail::Mailboxes;
+use millrace_schemas::MailboxPatch;
+
 use crate::mail::testing::{World, delivery, patch};
+use crate::mail::{ChangeError, Mailboxes};
 use crate::tables::{Table, TableOptions, Tables};
 
 /// The mailboxes of another process, which looks at the tables for the first time now.
@@ -73,5 +75,57 @@ async fn readers_of_another_process_never_miss_a_change() {
         }
         state = anew.view("ann").await.unwrap().state;
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_changes_for_one_state_in_two_processes_one_is_made() {
+    let mut world = World::open().await;
+    world.start(World::quick());
+    let positions = world.append((0..40).map(|n| delivery("ann", &format!("e{n}"))).collect()).await;
+    world.settle(&positions).await;
+    let ((first, _), (second, _)) = (another_process(&world).await, another_process(&world).await);
+    let flag = |id: &str| {
+        let patch = MailboxPatch { keywords: [("$flagged".to_owned(), true)].into(), ..MailboxPatch::default() };
+        (id.to_owned(), patch)
+    };
+    let (mut refused, mut delivered) = (0, 0);
+    for n in 0..19 {
+        let state = first.view("ann").await.unwrap().state;
+        assert_eq!(second.view("ann").await.unwrap().state, state);
+        let ids = [[format!("e{}", 2 * n), format!("e{}", 2 * n + 2)], [format!("e{}", 2 * n + 1), "e1".into()]];
+        let patches = |ids: &[String; 2]| ids.iter().map(|id| flag(id)).collect::<Vec<_>>();
+        let delivering = async {
+            if n % 4 == 3 {
+                delivered += 1;
+                world.append(vec![delivery("ann", &format!("n{n}"))]).await;
+            }
+        };
+        let before = first.view("ann").await.unwrap();
+        let (of_first, of_second, ()) = tokio::join!(
+            first.change("ann", Some(state), patches(&ids[0])),
+            second.change("ann", Some(state), patches(&ids[1])),
+            delivering,
+        );
+        let view = first.view("ann").await.unwrap();
+        let made = [&of_first, &of_second].iter().filter(|outcome| outcome.is_ok()).count();
+        assert!(made <= 1 && (made == 1 || n % 4 == 3), "round {n}: {of_first:?}, {of_second:?}");
+        for (outcome, ids) in [(&of_first, &ids[0]), (&of_second, &ids[1])] {
+            match outcome {
+                Ok(applied) => {
+                    assert_eq!(applied.old_state, state);
+                    assert!(ids.iter().all(|id| view.get(id).unwrap().keywords.len() == 1), "round {n}");
+                }
+                Err(ChangeError::StateMismatch { wanted, found }) => {
+                    assert!(*wanted == state && *found > state);
+                    let is_as_before = |id: &String| view.get(id).unwrap().keywords == before.get(id).unwrap().keywords;
+                    assert!(ids.iter().all(is_as_before), "round {n}: a part was made");
+                    refused += 1;
+                }
+                Err(error) => panic!("round {n}: {error}"),
+            }
+        }
+    }
+    assert!(refused >= 19 && delivered == 4, "{refused} refused");
     world.stop().await;
 }

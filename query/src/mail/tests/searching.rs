@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_schemas::MailboxPatch;
+use millrace_schemas::{MailboxChange, MailboxPatch};
 
 use crate::mail::TextQuery;
 use crate::mail::testing::{World, delivery, patch};
@@ -98,6 +98,27 @@ async fn destroyed_mail_is_not_found_and_new_mail_is_found_within_a_second() {
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
     eprintln!("found after {:?}", begun.elapsed());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_the_log_has_refused_is_none_to_the_index() {
+    let mut world = world().await;
+    let since = world.deliver("ann", "kept", &mail("Zebra", "stripes")).await[0].offset as i64;
+    let removal = |since: i64| MailboxChange {
+        if_unchanged_since: Some(since),
+        call: Some(format!("since {since}")),
+        ..patch("ann", "kept", r#"{"is_destroyed":true}"#)
+    };
+    world.append(vec![removal(since)]).await;
+    world.deliver("ann", "after", &mail("Okapi", "stripes")).await;
+    indexed(&world, 7).await;
+    assert_eq!(found(&world, "ann", "zebra").await, ["kept"]);
+    let positions = world.append(vec![patch("ann", "after", r#"{"is_destroyed":true}"#)]).await;
+    let positions = world.append(vec![removal(positions[0].offset as i64 + 1)]).await;
+    world.settle(&positions).await;
+    assert!(found(&world, "ann", "zebra").await.is_empty());
+    indexed(&world, 5).await;
     world.stop().await;
 }
 

@@ -67,8 +67,15 @@ async fn views_are_those_of_the_model_whatever_lands_or_crashes() {
         world.start(World::quick());
         let mut next = 0;
         for _ in 0..25 {
-            let changes: Vec<_> =
-                (0..random.random_range(1..25)).map(|_| random_change(&mut random, &mut next)).collect();
+            let changes: Vec<_> = (0..random.random_range(1..25))
+                .map(|_| {
+                    let change = random_change(&mut random, &mut next);
+                    match random.random_bool(0.3) && change.patch.is_some() {
+                        true => accounts[change.account_id.as_str()].conditional(change, random.random_range(0..4)),
+                        false => change,
+                    }
+                })
+                .collect();
             let positions = world.append(changes.clone()).await;
             for (change, position) in changes.iter().zip(&positions) {
                 accounts.get_mut(change.account_id.as_str()).unwrap().apply(change, position.offset);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_storage::{BlobStore, Record};
+use millrace_storage::Record;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -11,6 +11,7 @@ use super::Shards;
 use super::publisher::{Published, Publisher};
 use crate::mail::search::error::SearchError;
 use crate::mail::search::index::TextIndex;
+use crate::mail::search::indexer::Inputs;
 use crate::mail::search::steps::steps;
 use crate::mail::search::writing::Writing;
 use crate::tables::Positions;
@@ -81,12 +82,12 @@ impl Owned {
     }
 
     /// Indexes records; those that were indexed before are passed over.
-    pub(super) async fn take(&mut self, records: &[Record], blobs: &dyn BlobStore) -> Result<(), SearchError> {
+    pub(super) async fn take(&mut self, records: &[Record], inputs: &Inputs) -> Result<(), SearchError> {
         let known = records.partition_point(|record| record.position.offset < self.next);
         let Some(last) = records[known..].last() else { return Ok(()) };
-        let steps = steps(&records[known..]);
+        let steps = steps(&records[known..], inputs.log.as_ref()).await?;
         self.used_at = Instant::now();
-        self.writing.take(steps, blobs).await?;
+        self.writing.take(steps, inputs.blobs.as_ref()).await?;
         self.next = last.position.offset + 1;
         Ok(())
     }

@@ -157,12 +157,12 @@ impl Places {
     }
 
     async fn take(&mut self, records: &BTreeMap<u32, Vec<Record>>) {
-        let blobs = self.inputs.blobs.clone();
+        let inputs = self.inputs.clone();
         let mut work: Vec<Work<'_>> = Vec::new();
         for (partition, owned) in self.owned() {
             if let Some(records) = records.get(&partition) {
-                let blobs = blobs.as_ref();
-                work.push(async move { (partition, owned.take(records, blobs).await) }.boxed());
+                let inputs = &inputs;
+                work.push(async move { (partition, owned.take(records, inputs).await) }.boxed());
             }
         }
         let taken = futures::stream::iter(work).buffer_unordered(WORK).collect().await;

@@ -26,7 +26,7 @@ impl Cluster {
     }
 
     async fn index(&self, owned: &mut Owned, records: &[Record]) {
-        owned.take(records, self.world.blobs.as_ref()).await.unwrap();
+        owned.take(records, &self.inputs()).await.unwrap();
         owned.commit().await.unwrap();
     }
 

@@ -62,7 +62,7 @@ async fn a_former_owner_publishes_nothing() {
     let topic = millrace_schemas::Topic::MailboxChanges;
     let records = cluster.world.log.read(topic, partition, 0, 100, 1 << 20).await.unwrap();
     for owned in [&mut former, &mut owner] {
-        owned.take(&records, cluster.world.blobs.as_ref()).await.unwrap();
+        owned.take(&records, &cluster.inputs()).await.unwrap();
         owned.commit().await.unwrap();
     }
     assert!(!former.is_published(Duration::from_secs(20)).await);
