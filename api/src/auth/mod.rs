@@ -104,7 +104,8 @@ pub(crate) fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 /// Checks address and password.
 ///
 /// # Errors
-/// [`HttpError::Unauthorized`], and [`HttpError::TooManyLogins`] after too many of these.
+/// [`HttpError::Unauthorized`], and [`HttpError::TooManyLogins`] after too many of these; [`HttpError::Busy`] where nobody
+/// can tell now, which counts as one of them: else an outage would be the time to guess in.
 pub(crate) async fn log_in(
     api: &Api,
     address: &str,
@@ -114,16 +115,13 @@ pub(crate) async fn log_in(
     if let Some(seconds) = api.throttle.wait_seconds(address, source, Instant::now()) {
         return Err(HttpError::TooManyLogins(seconds));
     }
-    match api.directory.authenticate(address, password).await {
-        Some(account) => {
-            api.throttle.succeeded(address, source);
-            Ok(account)
-        }
-        None => {
-            api.throttle.failed(address, source, Instant::now());
-            metrics::counter!("millrace_api_failed_logins_total").increment(1);
-            tracing::info!(%source, "login refused");
-            Err(HttpError::Unauthorized)
-        }
+    let found = api.directory.authenticate(address, password).await;
+    if let Ok(Some(account)) = found {
+        api.throttle.succeeded(address, source);
+        return Ok(account);
     }
+    api.throttle.failed(address, source, Instant::now());
+    metrics::counter!("millrace_api_failed_logins_total").increment(1);
+    tracing::info!(%source, "login refused");
+    Err(found.err().map_or(HttpError::Unauthorized, |error| unknown_account(error.into())))
 }
