@@ -11,7 +11,7 @@ use axum::http::{Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use millrace_api::{Options, UploadKey};
-use millrace_directory::password;
+use millrace_directory::{Directory, password};
 use millrace_schemas::{DirectoryEntry, Topic, encode};
 use millrace_storage::embedded::EmbeddedRevocations;
 use millrace_storage::{Log, NewRecord};
@@ -200,6 +200,26 @@ async fn guessing_at_a_password_is_stopped() {
     assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(right.headers.contains_key(header::RETRY_AFTER));
     assert_eq!(world.get("bob", "/jmap/session").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_has_just_written_counts_before_a_login_is_refused() {
+    let mut world = World::start().await;
+    // As in a process that has not heard of it yet: nobody follows this directory.
+    let behind = Directory::open(world.storage.log.clone()).await.unwrap();
+    let server = world.serve_knowing(behind, Options { max_login_failures: 3, ..Options::default() }).await;
+    world.address = server.address;
+    let carol = async |password: &str, status| {
+        let basic = format!("Basic {}", STANDARD.encode(format!("carol@millrace.test:{password}")));
+        assert_eq!(with(&world, "GET", "/jmap/session", &basic).await.status, status, "{password}");
+    };
+    carol("one", StatusCode::UNAUTHORIZED).await;
+    world.directory.add_account("carol@millrace.test", Some("one"), None).await.unwrap();
+    carol("one", StatusCode::OK).await;
+    world.directory.remove_account("carol@millrace.test").await.unwrap();
+    world.directory.add_account("carol@millrace.test", Some("another"), None).await.unwrap();
+    carol("another", StatusCode::OK).await;
+    carol("one", StatusCode::UNAUTHORIZED).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

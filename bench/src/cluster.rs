@@ -21,6 +21,7 @@ pub const ROLES: [&str; 4] = ["reception", "pipelines", "lander", "api"];
 /// Ended when dropped, and when this process ends, however it does.
 pub struct Cluster {
     control: PathBuf,
+    program: PathBuf,
     dir: TempDir,
     pub target: Target,
 }
@@ -31,7 +32,7 @@ impl Cluster {
         let control = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose/native/cluster");
         let dir = tempfile::Builder::new().prefix("millrace-bench").tempdir_in(".")?;
         let target = Target { smtp: Vec::new(), http: Vec::new() };
-        let mut cluster = Self { control: control.canonicalize()?, dir, target };
+        let mut cluster = Self { control: control.canonicalize()?, program: millrace.to_owned(), dir, target };
         let (processes, ours) = (processes.to_string(), std::process::id().to_string());
         let program = millrace.to_string_lossy();
         let said = cluster.ask(&["up", "--processes", &processes, "--tied-to", &ours, "--millrace", &program])?;
@@ -42,18 +43,22 @@ impl Cluster {
                 _ => {}
             }
         }
-        let config = cluster.dir.path().canonicalize()?.join("millrace.toml");
-        let command = || {
-            let mut command = Command::new(millrace);
-            command.arg("--config").arg(&config).env("MILLRACE_LOG", "warn");
-            command
-        };
-        let added = command().args(["domain", "add", "millrace.test"]).output()?;
+        let added = cluster.millrace()?.args(["domain", "add", "millrace.test"]).output()?;
         anyhow::ensure!(added.status.success(), "the domain: {}", String::from_utf8_lossy(&added.stderr));
         for address in ACCOUNTS {
-            add_account(command(), address)?;
+            cluster.add_account(address)?;
         }
         Ok(cluster)
+    }
+
+    pub fn add_account(&self, address: &str) -> anyhow::Result<()> {
+        add_account(self.millrace()?, address)
+    }
+
+    fn millrace(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(self.dir.path().canonicalize()?.join("millrace.toml")).env("MILLRACE_LOG", "warn");
+        Ok(command)
     }
 
     /// Starts a process and does not wait until it is ready, which a lander is when it has caught up.

@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::jmap::Jmap;
+use crate::peer::ACCOUNTS;
 use crate::smtp::Smtp;
 
 pub const CONNECTIONS: usize = 50;
@@ -59,7 +60,7 @@ pub fn measure(target: &Target, messages: Vec<Vec<u8>>) -> anyhow::Result<Figure
         let done = done.clone();
         move || prober.probe_until(&done)
     });
-    send_all(&target.smtp, &messages)?;
+    send_all(&target.smtp, &Arc::new(vec![ACCOUNTS[0].to_owned()]), &messages)?;
     let accepted = start.elapsed();
     let (visible, delivered) = wait_for(&jmap, before, messages.len())?;
     let searchable = wait_until_searchable(&jmap, smtp)?;
@@ -82,21 +83,26 @@ pub fn quantile(latencies: &[Duration], quantile: f64) -> Duration {
     latencies.get(((latencies.len().max(1) - 1) as f64 * quantile) as usize).copied().unwrap_or_default()
 }
 
-/// Sends all, over connections to each of the addresses in turn.
-pub fn send_all(smtp: &[SocketAddr], messages: &Arc<Vec<Vec<u8>>>) -> anyhow::Result<()> {
+/// Sends all to one recipient after the other, over connections to each of the addresses in turn.
+pub fn send_all(
+    smtp: &[SocketAddr],
+    recipients: &Arc<Vec<String>>,
+    messages: &Arc<Vec<Vec<u8>>>,
+) -> anyhow::Result<()> {
     let next = Arc::new(AtomicUsize::new(0));
     let senders: Vec<_> = smtp
         .iter()
         .cycle()
         .take(CONNECTIONS)
         .map(|smtp| {
-            let (next, messages, smtp) = (next.clone(), messages.clone(), *smtp);
+            let (next, recipients, messages, smtp) = (next.clone(), recipients.clone(), messages.clone(), *smtp);
             std::thread::spawn(move || -> anyhow::Result<()> {
                 let mut client = Smtp::connect(smtp)?;
-                while let Some(message) = messages.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    client.send("user@millrace.test", message)?;
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(message) = messages.get(number) else { return Ok(()) };
+                    client.send(&recipients[number % recipients.len()], message)?;
                 }
-                Ok(())
             })
         })
         .collect();

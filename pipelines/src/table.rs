@@ -109,8 +109,10 @@ fn columns(place: Place<'_>, topic: Topic, columns: &[ColumnDef], is_source: boo
         }
         fields.push(Arc::clone(field));
     }
-    // One that may be null is written as null, so that a schema may grow under its pipelines.
-    let is_missing = |field: &&Arc<Field>| !field.is_nullable() && !fields.contains(field);
+    // A column that the schema has got since its first version is null where a pipeline does not have it: schemas grow under
+    // their pipelines.
+    let is_of_first = |field: &Field| millrace_schemas::registry::first_has(topic, field.name());
+    let is_missing = |field: &&Arc<Field>| !fields.contains(field) && (!field.is_nullable() || is_of_first(field));
     if !is_source && let Some(field) = wanted.fields().iter().find(is_missing) {
         return Err(place.invalid(format!("column '{}' of {topic} is missing", field.name())));
     }

@@ -159,6 +159,14 @@ pub fn versions(topic: Topic) -> Vec<&'static Registered> {
     found
 }
 
+/// Whether the first version of a topic's schema has the field already.
+pub fn first_has(topic: Topic, field: &str) -> bool {
+    versions(topic).first().is_some_and(|first| match &first.schema {
+        Schema::Record(record) => record.lookup.contains_key(field),
+        _ => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -41,6 +41,9 @@ pub enum LogError {
     /// The disk or the brokers take nothing now. Nothing was appended; try again later (SMTP: 452).
     #[error("the log cannot be written now: {0}")]
     Unavailable(String),
+    /// No answer came to an append: all of it may be there, now or a while later, or nothing (SMTP: 452).
+    #[error("it is not known whether the log has taken it: {0}")]
+    InDoubt(String),
     /// The consumer lost the partition to another member of its group, or was left behind by retention.
     /// Whatever was being committed was not; start again from the group's position.
     #[error("partition {partition} of {topic} is no longer ours: {reason}")]
@@ -79,6 +82,7 @@ impl LogError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
+            Self::InDoubt(_) => "in_doubt",
             Self::Fenced { .. } => "fenced",
             Self::TooLarge { .. } => "too_large",
             Self::NoPartition { .. } => "no_partition",

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from changer import Answer, contradictions
 from cluster import PARTITIONS, Cluster, CommandFailed
 from jmap import Jmap, MethodError, Unavailable
 from ledger import Ledger, Message
@@ -36,6 +37,8 @@ class Verdict:
     unanswered: int = 0
     missing: int = 0
     doubled: int = 0
+    changed: int = 0
+    outrun: int = 0
     audit: str = ""
     evidence: str = ""
     problems: list[str] = field(default_factory=list)
@@ -159,6 +162,21 @@ def patiently(look: Callable[[], list[str]], seconds: float) -> list[str]:
         time.sleep(0.5)
 
 
+def changes(scene: Scene, verdict: Verdict) -> None:
+    """Mail is as each change was answered, at every process of the API, and of those for one state at most one was made."""
+    asked = list(scene.changer.changes)
+    verdict.changed = sum(one.answer is Answer.MADE for one in asked)
+    verdict.outrun = sum(one.answer is Answer.REFUSED and one.state is not None for one in asked)
+    verdict.problems += scene.changer.complaints
+    if not verdict.changed:
+        verdict.problems.append(f"of {len(asked)} changes of mail none was made")
+    for account in scene.accounts:
+        of_account = [one for one in asked if one.account == account]
+        for api in (0, 1):
+            client = scene.client(api, account)
+            verdict.problems += patiently(partial(contradictions, client, of_account), 20)
+
+
 def pushes(scene: Scene, verdict: Verdict) -> None:
     """Everyone who listens was told of the newest state."""
     for push in scene.pushes:
@@ -224,4 +242,4 @@ def processes(scene: Scene, verdict: Verdict, ended: tuple[str, ...]) -> None:
         scene.cluster.start(*dead)
 
 
-ALL: list[Callable[[Scene, Verdict], None]] = [happened, listed, replies, times, readers, pushes, search, audit]
+ALL: list[Callable[[Scene, Verdict], None]] = [happened, listed, replies, times, readers, changes, pushes, search, audit]

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from changer import Changer
 from cluster import PARTITIONS, Account, Cluster
 from jmap import Jmap
 from ledger import Ledger
@@ -29,6 +30,7 @@ class Scene:
         ]
         self.ledger = Ledger("warmup")
         self.load = self.new_load()
+        self.changer = self.new_changer()
         self.began_at = self.ended_at = 0.0
         # What shows that the failure took place, and what speaks against it.
         self.evidence: list[str] = []
@@ -47,12 +49,16 @@ class Scene:
         for push in self.pushes:
             push.stopped.set()
         self.load.stopped.set()
+        self.changer.stopped.set()
 
     def new_load(self) -> Load:
         return Load(self.cluster.smtp(), self.accounts, self.ledger, self.rate)
 
+    def new_changer(self) -> Changer:
+        return Changer(self.cluster.http(), self.accounts, self.ledger.name)
+
     def begin(self, name: str) -> None:
-        """A new ledger, and load until `finish` of it."""
+        """A new ledger, and load and changes until `finish` of them."""
         self.ledger = Ledger(name)
         self.evidence, self.doubts = [], []
         for reader in self.readers:
@@ -60,6 +66,8 @@ class Scene:
         self.cluster.remember()
         self.load = self.new_load()
         self.load.start()
+        self.changer = self.new_changer()
+        self.changer.start()
 
     def began(self) -> None:
         """The failure begins now."""

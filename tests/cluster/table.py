@@ -8,7 +8,7 @@ from checks import Verdict
 
 HEAD = [
     "what was done", "250", "4xx", "lost connections", "longest without a 250, s", "mail taken again, s",
-    "mail shown again, s", "longest wait for a list, s", "missing", "doubled", "audit", "seen of the failure",
+    "mail shown again, s", "longest wait for a list, s", "missing", "doubled", "changes made", "outrun", "audit", "seen of the failure",
 ]  # fmt: skip
 
 BEGIN, END = "<!-- failures: begin -->", "<!-- failures: end -->"
@@ -18,7 +18,8 @@ def cells(verdict: Verdict) -> list[str]:
     return [
         verdict.title, str(verdict.accepted), str(verdict.put_off), str(verdict.lost), seconds(verdict.pause_s),
         seconds(verdict.taken_s), seconds(verdict.shown_s), seconds(verdict.listing_s), str(verdict.missing),
-        str(verdict.doubled), verdict.audit if not verdict.problems else f"**failed**: {verdict.problems[0][:120]}",
+        str(verdict.doubled), str(verdict.changed), str(verdict.outrun),
+        verdict.audit if not verdict.problems else f"**failed**: {verdict.problems[0][:120]}",
         verdict.evidence,
     ]  # fmt: skip
 

@@ -59,6 +59,8 @@ def one(scene: Scene, failure: Failure, number: int, leave_out: list[str]) -> Ve
     say("  the failure is over; sending the rest")
     unsent = scene.load.finish(PATIENCE_SECONDS)
     sent = time.monotonic()
+    if not scene.changer.finish(PATIENCE_SECONDS):
+        verdict.problems.append("a change of mail was never answered")
     if unsent:
         verdict.problems.append(f"{len(unsent)} never answered with 250: {checks.names(unsent)}")
     for check in checks.ALL:

@@ -105,7 +105,7 @@ pub(crate) fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 ///
 /// # Errors
 /// [`HttpError::Unauthorized`], and [`HttpError::TooManyLogins`] after too many of these; [`HttpError::Busy`] where nobody
-/// can tell now, which counts as one of them: else an outage would be the time to guess in.
+/// can tell now, which counts as one of them.
 pub(crate) async fn log_in(
     api: &Api,
     address: &str,
@@ -115,13 +115,23 @@ pub(crate) async fn log_in(
     if let Some(seconds) = api.throttle.wait_seconds(address, source, Instant::now()) {
         return Err(HttpError::TooManyLogins(seconds));
     }
-    let found = api.directory.authenticate(address, password).await;
-    if let Ok(Some(account)) = found {
-        api.throttle.succeeded(address, source);
-        return Ok(account);
+    let credential = || api.directory.account_of(address).ok().map(|account| account.credential_digest());
+    let known = credential();
+    let mut found = api.directory.authenticate(address, password).await;
+    if found.is_none() {
+        // Before the look, which may take long: else an outage would be the time to guess in.
+        api.throttle.failed(address, source, Instant::now());
+        // Another process may have added the account, or set the password, a moment ago.
+        api.directory.be_up_to_date().await.map_err(|error| unknown_account(error.into()))?;
+        if credential() != known {
+            found = api.directory.authenticate(address, password).await;
+        }
     }
-    api.throttle.failed(address, source, Instant::now());
-    metrics::counter!("millrace_api_failed_logins_total").increment(1);
-    tracing::info!(%source, "login refused");
-    Err(found.err().map_or(HttpError::Unauthorized, |error| unknown_account(error.into())))
+    let Some(account) = found else {
+        metrics::counter!("millrace_api_failed_logins_total").increment(1);
+        tracing::info!(%source, "login refused");
+        return Err(HttpError::Unauthorized);
+    };
+    api.throttle.succeeded(address, source);
+    Ok(account)
 }

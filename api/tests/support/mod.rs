@@ -99,13 +99,22 @@ impl World {
         millrace_api::router(Arc::new(Api::new(mailboxes, blobs, self.directory.clone(), options, shutdown)))
     }
 
+    /// Starts a server that knows of accounts what this directory does.
+    pub async fn serve_knowing(&self, directory: Arc<Directory>, options: Options) -> Server {
+        self.serve_both(directory, options, |api| api).await
+    }
+
     /// Starts a server of what `with` makes of the API.
     pub async fn serve_api(&self, options: Options, with: impl FnOnce(Api) -> Api) -> Server {
+        self.serve_both(self.directory.clone(), options, with).await
+    }
+
+    async fn serve_both(&self, directory: Arc<Directory>, options: Options, with: impl FnOnce(Api) -> Api) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = self.shutdown.child_token();
         let (mailboxes, blobs) = (self.mailboxes.clone(), self.storage.blobs.clone());
-        let api = Api::new(mailboxes, blobs, self.directory.clone(), options, shutdown.clone());
+        let api = Api::new(mailboxes, blobs, directory, options, shutdown.clone());
         let router = millrace_api::router(Arc::new(with(api)));
         let served = tokio::spawn(millrace_api::serve(listener, router, ServeOptions::default(), shutdown.clone()));
         Server { address, shutdown, served }

@@ -58,8 +58,9 @@ pub enum ChangeError {
     Log(#[from] LogError),
     #[error("the change cannot be written as a record: {0}")]
     Codec(#[from] CodecError),
-    /// The change is durable, and will be seen, unless it was for a state that another change has ended meanwhile.
-    #[error("the change is recorded and not visible yet")]
+    /// The change may be seen later, whole: it is recorded, or the log has not answered. One that was for a state may have
+    /// been refused.
+    #[error("the change may be recorded and is not visible yet")]
     NotYetVisible,
     /// Nothing was changed.
     #[error("other records of the account came between {MAX_TRIES} times; try again")]
@@ -112,7 +113,7 @@ impl Mailboxes {
             Ok(NewRecord { topic: Topic::MailboxChanges, key: account_id.to_owned(), value })
         };
         let records: Vec<NewRecord> = changes.iter().map(record).collect::<Result<_, CodecError>>()?;
-        let positions = if records.is_empty() { Vec::new() } else { self.shared.log.append(records).await? };
+        let positions = if records.is_empty() { Vec::new() } else { self.append(records).await? };
         let offsets = || positions.iter().map(|position: &Position| position.offset);
         let (Some(first), Some(last)) = (offsets().min(), offsets().max()) else { return Ok(true) };
         let (partition, patience) = (self.shared.partition(account_id), self.shared.options.change_patience);
@@ -123,6 +124,13 @@ impl Mailboxes {
         let refused = conditions::refused(self.shared.log.as_ref(), partition, first_change).await;
         // They are recorded, and what became of them cannot be told.
         Ok(refused.map_err(|_| ChangeError::NotYetVisible)?.is_empty())
+    }
+
+    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, ChangeError> {
+        self.shared.log.append(records).await.map_err(|error| match error {
+            LogError::InDoubt(_) => ChangeError::NotYetVisible,
+            refused => refused.into(),
+        })
     }
 }
 

@@ -2,13 +2,22 @@
 //!
 //! Who asks for one has seen the account in a state, and others may change it before the records are in the log. So the
 //! records say how far their writer had seen the log, and the log decides: they hold, all of them, when no other change of
-//! the account lies from there to the first of them. Lander, indexer and the writer itself come to the same answer, in
-//! whatever process, and again in a replay.
+//! the account lies from there to the first of them, and that is not far. Lander, indexer and the writer itself come to the
+//! same answer, in whatever process, and again in a replay.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use millrace_schemas::{MailboxChange, Topic, decode_changes};
-use millrace_storage::{Log, LogError};
+use millrace_storage::{Log, LogError, Record};
+
+/// Offsets between what a writer had seen and the first of its records, at most; a writer that was slower tries again. So
+/// that a lander never reads far back.
+const MAX_SPAN: u64 = 10_000;
+/// How long a log is asked again that gives nothing now.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Records read at a time, and bytes of them.
 const CHUNK_RECORDS: usize = 1_000;
@@ -29,13 +38,15 @@ pub(super) async fn refused<'a>(
 ) -> Result<HashSet<u64>, LogError> {
     let conditional = changes.clone().filter_map(|(seq, change)| Some((seq, change, Condition::of(change)?)));
     let conditional: Vec<_> = conditional.collect();
-    let since = conditional.iter().map(|(_, _, condition)| condition.since).min();
-    let (Some(since), Some((first, _))) = (since, changes.clone().next()) else { return Ok(HashSet::new()) };
-    let mut accounts = Accounts(HashMap::new());
-    for (_, change, _) in &conditional {
-        accounts.0.entry(&change.account_id).or_default();
+    let Some((first, _)) = changes.clone().next() else { return Ok(HashSet::new()) };
+    let accounts = conditional.iter().map(|(_, change, _)| (change.account_id.as_str(), Vec::new()));
+    let mut accounts = Accounts(accounts.collect());
+    let mut read_to = 0;
+    for since in conditional.iter().map(|(_, _, condition)| condition.since).collect::<BTreeSet<_>>() {
+        let to = first.min(since.saturating_add(MAX_SPAN + 1));
+        accounts.read(log, partition, since.max(read_to)..to).await?;
+        read_to = to.max(read_to);
     }
-    accounts.read(log, partition, since, first).await?;
     changes.for_each(|(seq, change)| accounts.note(seq, change));
     let mut holds = HashMap::new();
     let is_refused = |(seq, change, condition): (u64, &'a MailboxChange, Condition<'a>)| {
@@ -69,19 +80,18 @@ impl Accounts<'_> {
         }
     }
 
-    /// Notes what the log has from `from` to before `to`.
-    async fn read(&mut self, log: &dyn Log, partition: u32, from: u64, to: u64) -> Result<(), LogError> {
-        let mut next = from;
-        while next < to {
-            let room = usize::try_from(to - next).unwrap_or(usize::MAX).min(CHUNK_RECORDS);
-            let records = log.read(Topic::MailboxChanges, partition, next, room, CHUNK_BYTES).await?;
-            let Some(last) = records.last() else { return Ok(()) };
-            next = last.position.offset + 1;
+    /// Notes what the log has of a range that ends before a record that was read.
+    async fn read(&mut self, log: &dyn Log, partition: u32, range: Range<u64>) -> Result<(), LogError> {
+        let mut next = range.start;
+        while next < range.end {
+            let room = usize::try_from(range.end - next).unwrap_or(usize::MAX).min(CHUNK_RECORDS);
+            let records = read_patiently(log, partition, next, room).await?;
+            next = records.last().map_or(range.end, |last| last.position.offset + 1);
             let values: Vec<_> = records.iter().map(|record| &record.value).collect();
             for (record, change) in records.iter().zip(decode_changes(&values)) {
                 // One that cannot be read changes nothing: nobody applies it.
                 if let Ok(change) = change
-                    && record.position.offset < to
+                    && record.position.offset < range.end
                 {
                     self.note(record.position.offset, &change);
                 }
@@ -92,7 +102,25 @@ impl Accounts<'_> {
 
     fn holds(&self, account_id: &str, condition: Condition<'_>) -> bool {
         let places = self.0.get(account_id).map_or(&[][..], Vec::as_slice);
-        let first = places.iter().find(|place| place.seq >= condition.since);
-        first.is_none_or(|first| first.call.as_deref() == Some(condition.call))
+        let next = places.iter().find(|place| place.seq >= condition.since);
+        next.is_some_and(|next| next.call.as_deref() == Some(condition.call) && next.seq - condition.since <= MAX_SPAN)
+    }
+}
+
+/// Records of a log that holds more than was asked for, so that it gives some.
+async fn read_patiently(log: &dyn Log, partition: u32, from: u64, room: usize) -> Result<Vec<Record>, LogError> {
+    let begun = Instant::now();
+    loop {
+        let read = log.read(Topic::MailboxChanges, partition, from, room, CHUNK_BYTES).await;
+        let why = match read {
+            Ok(records) if !records.is_empty() => return Ok(records),
+            Ok(_) => "the log gives less of a partition than was read of it already".to_owned(),
+            Err(LogError::Unavailable(why)) => why,
+            Err(error) => return Err(error),
+        };
+        if begun.elapsed() > PATIENCE {
+            return Err(LogError::Unavailable(why));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

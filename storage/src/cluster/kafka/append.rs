@@ -9,7 +9,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::options::{APPEND_TIMEOUT, KafkaOptions, Telling};
-use super::transaction::{Failure, Transactions, Transactor, end_what_was_left_open, position, unavailable};
+use super::transaction::{Failure, Transactions, Transactor, end_what_was_left_open, position};
 use crate::log::{LogError, NewRecord, Position};
 
 /// Callers whose records share a transaction.
@@ -97,19 +97,30 @@ impl Appender {
             Err(_) => {
                 let seconds = APPEND_TIMEOUT.as_secs();
                 let reason = format!("Kafka has not acknowledged a record of {} in {seconds} s", record.topic);
-                Err(LogError::Unavailable(reason))
+                // It is sent until it is taken.
+                Err(LogError::InDoubt(reason))
             }
         }
     }
 }
 
+/// A record that was sent may be there, unless a broker, or our own queue, has said that it does not take it.
 fn refusal(record: &NewRecord, partition: u32, error: &KafkaError) -> LogError {
+    use RDKafkaErrorCode as Code;
+    let reason = format!("Kafka does not take a record of {}: {error}", record.topic);
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::UnknownPartition) => LogError::NoPartition { topic: record.topic, partition },
-        Some(RDKafkaErrorCode::QueueFull) => {
+        Some(Code::UnknownPartition) => LogError::NoPartition { topic: record.topic, partition },
+        Some(Code::QueueFull) => {
             LogError::Unavailable("too many records wait for Kafka to acknowledge them".to_owned())
         }
-        _ => LogError::Unavailable(format!("Kafka does not take a record of {}: {error}", record.topic)),
+        Some(
+            Code::MessageSizeTooLarge
+            | Code::InvalidRecord
+            | Code::PolicyViolation
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed,
+        ) => LogError::Unavailable(reason),
+        _ => LogError::InDoubt(reason),
     }
 }
 
@@ -140,12 +151,12 @@ fn run(transactor: &mut Transactor, records: &[(u32, NewRecord)]) -> Result<Vec<
     }
 }
 
-fn answer(requests: Vec<Request>, outcome: Result<Vec<Position>, Failure>) {
-    let mut outcome = outcome.map_err(|failure| unavailable(failure).to_string());
+fn answer(requests: Vec<Request>, mut outcome: Result<Vec<Position>, Failure>) {
     for request in requests {
         let own = match &mut outcome {
             Ok(positions) => Ok(positions.drain(..request.records.len()).collect()),
-            Err(reason) => Err(LogError::Unavailable(reason.clone())),
+            Err(Failure::InDoubt(reason)) => Err(LogError::InDoubt(reason.clone())),
+            Err(Failure::Refused(reason) | Failure::Fenced(reason)) => Err(LogError::Unavailable(reason.clone())),
         };
         // Whoever asked may have given up.
         let _ = request.answer.send(own);
