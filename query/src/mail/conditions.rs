@@ -124,3 +124,93 @@ async fn read_patiently(log: &dyn Log, partition: u32, from: u64, room: usize) -
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use millrace_schemas::{encode, topic::partition_of};
+    use millrace_storage::NewRecord;
+    use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::mail::testing::{delivery, patch};
+
+    struct World {
+        log: std::sync::Arc<dyn Log>,
+        partition: u32,
+        /// Another account of ann's partition.
+        neighbour: String,
+        _dir: TempDir,
+    }
+
+    impl World {
+        fn open() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let log: std::sync::Arc<dyn Log> =
+                EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap().log;
+            let partition_of = |account: &str| partition_of(account, log.partitions(Topic::MailboxChanges));
+            let partition = partition_of("ann");
+            let neighbour = (0..).map(|n| format!("b{n}")).find(|account| partition_of(account) == partition).unwrap();
+            Self { log, partition, neighbour, _dir: dir }
+        }
+
+        /// Gives the offset of the last.
+        async fn append(&self, changes: &[MailboxChange]) -> u64 {
+            let record = |change: &MailboxChange| NewRecord {
+                topic: Topic::MailboxChanges,
+                key: change.account_id.clone(),
+                value: encode(change).unwrap(),
+            };
+            let positions = self.log.append(changes.iter().map(record).collect()).await.unwrap();
+            positions.last().unwrap().offset
+        }
+
+        /// Whether a change that has been appended is refused by one who reads nothing else with it.
+        async fn is_refused(&self, seq: u64, change: &MailboxChange) -> bool {
+            let refused = refused(self.log.as_ref(), self.partition, [(seq, change)].into_iter()).await.unwrap();
+            refused.contains(&seq)
+        }
+    }
+
+    fn conditional(call: &str, since: u64) -> MailboxChange {
+        let (since, call) = (Some(since as i64), Some(call.to_owned()));
+        MailboxChange { if_unchanged_since: since, call, ..patch("ann", "e", r#"{"keywords":{"$seen":true}}"#) }
+    }
+
+    #[tokio::test]
+    async fn a_call_is_decided_at_its_first_record() {
+        let world = World::open();
+        let end = world.append(&[delivery("ann", "e"), delivery(&world.neighbour, "other")]).await + 1;
+        let change = conditional("one", end);
+        let first = world.append(std::slice::from_ref(&change)).await;
+        world.append(&[delivery(&world.neighbour, "more"), delivery("ann", "between")]).await;
+        let second = world.append(std::slice::from_ref(&change)).await;
+        assert!(!world.is_refused(first, &change).await);
+        assert!(!world.is_refused(second, &change).await, "what came after the first is of no account");
+        let late = conditional("two", end);
+        let seq = world.append(std::slice::from_ref(&late)).await;
+        assert!(world.is_refused(seq, &late).await);
+        let anew = conditional("three", seq + 1);
+        let seq = world.append(std::slice::from_ref(&anew)).await;
+        assert!(!world.is_refused(seq, &anew).await, "a refused one came before, and its writer had seen it");
+    }
+
+    #[tokio::test]
+    async fn conditions_reach_back_so_far_and_no_further() {
+        for (between, is_near) in [(MAX_SPAN, true), (MAX_SPAN + 1, false)] {
+            let world = World::open();
+            let end = world.append(&[delivery("ann", "e")]).await + 1;
+            let fill: Vec<_> = (0..between).map(|n| delivery(&world.neighbour, &n.to_string())).collect();
+            for some in fill.chunks(2_000) {
+                world.append(some).await;
+            }
+            let change = conditional("one", end);
+            let first = world.append(std::slice::from_ref(&change)).await;
+            assert_eq!(first - end, between);
+            assert_eq!(world.is_refused(first, &change).await, !is_near);
+            let second = world.append(std::slice::from_ref(&change)).await;
+            assert_eq!(world.is_refused(second, &change).await, !is_near, "all of a call or none");
+        }
+    }
+}
