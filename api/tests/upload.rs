@@ -63,6 +63,24 @@ async fn status(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&line[9..]).into_owned()
 }
 
+/// Waits until what is `held` leaves no room for another; one that was refused, since the other was there first, is made anew.
+async fn until_full<S: Future<Output = TcpStream>, A: Future<Output = Answer>>(
+    held: &mut [TcpStream],
+    stall: impl Fn() -> S,
+    another: impl Fn() -> A,
+) {
+    let filled = async {
+        while another().await.status == StatusCode::CREATED {
+            for stream in &mut *held {
+                if stream.try_read(&mut [0; 1]).is_ok() {
+                    *stream = stall().await;
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, filled).await.unwrap();
+}
+
 /// As many bytes, in chunks: their number is not known before.
 fn in_chunks(bytes: usize) -> Body {
     let chunks = (0..bytes / 100).map(|_| Ok::<_, Infallible>(Bytes::from(vec![b'x'; 100])));
@@ -166,9 +184,10 @@ async fn an_account_has_so_many_uploads_at_a_time() {
     let world = World::start_with(Options { max_concurrent_uploads: 2, ..Options::default() }).await;
     let session = world.get("alice", "/jmap/session").await.json();
     assert_eq!(session["capabilities"]["urn:ietf:params:jmap:core"]["maxConcurrentUpload"], 2);
-    let mut first = stalled(&world, "alice", 4, b"ab").await;
-    let second = stalled(&world, "alice", 4, b"ab").await;
-    world.eventually(|| async { upload(&world, "alice", "x").await.status == StatusCode::TOO_MANY_REQUESTS }).await;
+    let stall = || stalled(&world, "alice", 4, b"ab");
+    let mut held = [stall().await, stall().await];
+    until_full(&mut held, stall, || upload(&world, "alice", "x")).await;
+    let [mut first, second] = held;
     is_limit(&upload(&world, "alice", "x").await, StatusCode::TOO_MANY_REQUESTS, "maxConcurrentUpload");
     assert_eq!(upload(&world, "bob", "x").await.status, StatusCode::CREATED);
     // One goes on to its end, the other goes away: both places are free.
@@ -203,12 +222,13 @@ async fn an_upload_that_stalls_is_given_up() {
 async fn uploads_of_all_accounts_share_bounded_memory() {
     let options = Options { max_size_upload: 1_000, max_upload_memory: 1_000, ..Options::default() };
     let world = World::start_with(options).await;
-    let stalled = stalled(&world, "alice", 1_000, &[b'x'; 900]).await;
-    world.eventually(|| async { upload(&world, "bob", vec![0; 200]).await.status != StatusCode::CREATED }).await;
+    let stall = || stalled(&world, "alice", 1_000, &[b'x'; 900]);
+    let mut alices = [stall().await];
+    until_full(&mut alices, stall, || upload(&world, "bob", vec![0; 200])).await;
     let refused = upload(&world, "bob", vec![0; 200]).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers.contains_key(header::RETRY_AFTER));
     assert_eq!(upload(&world, "bob", vec![0; 100]).await.status, StatusCode::CREATED);
-    drop(stalled);
+    drop(alices);
     world.eventually(|| async { upload(&world, "bob", vec![0; 1_000]).await.status == StatusCode::CREATED }).await;
 }
