@@ -9,9 +9,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -77,6 +80,20 @@ def read_facts(pid: int) -> Facts | None:
         return None
     fields = text.rpartition(")")[2].split()
     return Facts(state=fields[0], parent=int(fields[1]), started=int(fields[19]))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Puts interruptions off: when they come, what was begun here is known of."""
+    came: list[int] = []
+    former = {number: signal.signal(number, lambda number, _: came.append(number)) for number in INTERRUPTIONS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def spawn(

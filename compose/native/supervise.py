@@ -49,10 +49,12 @@ def start(service: Service, started: Started) -> None:
     started.services.append(service)
     with open(log, "a") as file:
         file.write(f"{START_MARK}{service.name} {datetime.now().astimezone().isoformat(timespec='seconds')}\n")
-    child = process.spawn(service.command(), record, log, service.data, service.environment())
-    started.children[service.name] = child
-    while child.poll() is None and process.recorded(record) is None:
-        time.sleep(0.01)
+    # Until it is recorded nobody could end it.
+    with process.undisturbed():
+        child = process.spawn(service.command(), record, log, service.data, service.environment())
+        started.children[service.name] = child
+        while child.poll() is None and process.recorded(record) is None:
+            time.sleep(0.01)
 
 
 def refuse_taken_ports(service: Service) -> None:
