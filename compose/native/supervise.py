@@ -42,8 +42,9 @@ def bring_up(services: list[Service], started: Started) -> None:
 def start(service: Service, started: Started) -> None:
     clear_away(service)
     refuse_taken_ports(service)
-    service.prepare()
+    # Before anything of it runs, which whoever comes after an end by force has to find.
     service.home.remember_program(service.name, service.program())
+    service.prepare()
     say(f"starting {service.name}")
     record, log = service.home.record(service.name), service.home.log(service.name)
     started.services.append(service)

@@ -295,9 +295,11 @@ class Ending(unittest.TestCase):
         cluster = Cluster()
         self.addCleanup(cluster.remove)
         with subprocess.Popen(["sleep", "600"]) as owner:
-            cluster.run("up", "--services-only", "--tied-to", str(owner.pid))
-            self.assertTrue(cluster.processes())
-            owner.kill()
+            try:
+                cluster.run("up", "--services-only", "--tied-to", str(owner.pid))
+                self.assertTrue(cluster.processes())
+            finally:
+                owner.kill()
         wait_until(lambda: not cluster.processes())
 
     def test_an_interrupted_up_ends_what_it_started(self) -> None:
@@ -305,7 +307,7 @@ class Ending(unittest.TestCase):
         wait_until(lambda: len(self.cluster.processes()) >= 3)
         up.send_signal(signal.SIGINT)
         self.assertNotEqual(up.wait(), 0)
-        self.assertEqual(self.cluster.processes(), set())
+        self.assertEqual([command_line(pid) for pid in self.cluster.processes()], [])
 
     def test_a_folder_with_something_else_is_not_touched(self) -> None:
         (self.cluster.folder / "letter").write_text("mine")

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import install
+import process
 import tls
 from errors import Failure
 from ports import HOST
@@ -95,7 +96,9 @@ class Postgres(Service):
 
     def initdb(self, password: Path) -> None:
         command = [str(self.tool("initdb")), "-D", str(self.cluster), "--username", USER, f"--pwfile={password}"]
-        run(*self.as_user(*command, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"))
+        # It has children of its own, which an interruption would leave behind.
+        with process.undisturbed():
+            run(*self.as_user(*command, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"))
 
     def give_away(self, path: Path) -> None:
         """To the user that PostgreSQL runs as."""
