@@ -12,6 +12,7 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import install
@@ -325,6 +326,14 @@ class Runner(unittest.TestCase):
         self.assertEqual(result.returncode, 7)
         self.assertTrue(result.stdout.strip())
         self.assertFalse(Path(result.stdout.strip()).exists())
+
+
+class Kafka(unittest.TestCase):
+    def test_no_cluster_id_begins_with_a_dash(self) -> None:
+        homes = [SimpleNamespace(root=Path(f"/cluster/{number}")) for number in range(1000)]
+        ids = {kafka.cluster_id(home) for home in homes}
+        self.assertEqual(len(ids), 1000)
+        self.assertEqual([one for one in ids if one.startswith("-") or len(one) != 22], [])
 
 
 def command_line(pid: int) -> str:

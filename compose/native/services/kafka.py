@@ -68,9 +68,13 @@ def brokers(home: Home) -> list[str]:
 
 
 def cluster_id(home: Home) -> str:
-    """16 bytes in URL-safe base64, the same for all brokers of a cluster."""
+    """16 bytes in URL-safe base64, the same for all brokers of a cluster.
+
+    As Kafka's own it never begins with a dash, which its tools would take for an option.
+    """
     digest = hashlib.sha256(str(home.root).encode()).digest()
-    return base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
+    text = base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
+    return f"A{text[1:]}" if text.startswith("-") else text
 
 
 def names(home: Home) -> list[str]:
