@@ -10,6 +10,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cursor::{Cursor, blocking, committed, group_position, seek};
@@ -40,21 +41,29 @@ pub(super) struct KafkaConsumer {
     layout: Arc<Layout>,
     topic: Topic,
     transactions: Transactions,
+    /// Ends what a predecessor left open. Our own transactions begin after it: it would fence their producer off.
+    ending: Option<JoinHandle<()>>,
     /// What a commit without an answer would have moved.
     in_doubt: Option<Vec<Moved>>,
     /// Where the next poll begins, so that no partition starves.
     turn: usize,
-    _slot: Slot,
+    _slot: Arc<Slot>,
 }
 
 impl KafkaConsumer {
     pub(super) fn new(membership: Membership, layout: Arc<Layout>, topic: Topic, group: &str, slot: Slot) -> Self {
         let id = format!("{group}.{}", slot.number());
+        let slot = Arc::new(slot);
         // Many a member never commits outputs; one that does connects again.
-        if layout.options.is_name_kept {
+        let ending = layout.options.is_name_kept.then(|| {
             let mut left = Transactions::new(&layout.options, &id);
-            tokio::spawn(async move { end_what_was_left_open(&mut left).await });
-        }
+            // The next member of this number begins after it, too.
+            let slot = slot.clone();
+            tokio::spawn(async move {
+                end_what_was_left_open(&mut left).await;
+                drop(slot);
+            })
+        });
         let transactions = Transactions::new(&layout.options, &id);
         Self {
             cursors: BTreeMap::new(),
@@ -63,6 +72,7 @@ impl KafkaConsumer {
             layout,
             topic,
             transactions,
+            ending,
             in_doubt: None,
             turn: 0,
             _slot: slot,
@@ -264,6 +274,10 @@ impl KafkaConsumer {
             }
             Some(Offsets { positions: self.list(moves).map_err(refused)?, member })
         };
+        if let Some(ending) = &mut self.ending {
+            let _ = ending.await;
+            self.ending = None;
+        }
         let begun = Instant::now();
         let committed = self.transactions.call(move |transactor| transactor.run(&records, offsets.as_ref())).await;
         metrics::histogram!("millrace_log_transaction_seconds").record(begun.elapsed());
