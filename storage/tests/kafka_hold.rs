@@ -67,19 +67,22 @@ async fn a_later_hold_undoes_one_whose_holder_is_gone() {
 #[ignore = "needs Kafka: compose/native/test"]
 async fn a_group_stands_where_it_was_set_with_its_note() {
     let log = log().await;
+    // A broker keeps a group's positions: one of an earlier run must not be found here.
+    let group = &format!("test-set-{}", std::process::id());
+    let members = &format!("{group}-members");
     let partitions = log.partitions(Topic::Reception) as usize;
     let positions: Vec<u64> = (0..partitions as u64).map(|partition| partition + 3).collect();
-    assert!(log.noted_positions("test-set", Topic::Reception).await.unwrap().iter().all(Option::is_none));
-    assert_eq!(log.group_members("test-set").await.unwrap(), 0);
-    log.set_positions("test-set", Topic::Reception, &positions, NOTE).await.unwrap();
-    let noted = log.noted_positions("test-set", Topic::Reception).await.unwrap();
+    assert!(log.noted_positions(group, Topic::Reception).await.unwrap().iter().all(Option::is_none));
+    assert_eq!(log.group_members(group).await.unwrap(), 0);
+    log.set_positions(group, Topic::Reception, &positions, NOTE).await.unwrap();
+    let noted = log.noted_positions(group, Topic::Reception).await.unwrap();
     let wanted: Vec<_> = positions.iter().map(|position| Some((*position, NOTE.to_owned()))).collect();
     assert_eq!(noted, wanted);
-    assert_eq!(log.committed("test-set", Topic::Reception, 1).await.unwrap(), Some(4));
+    assert_eq!(log.committed(group, Topic::Reception, 1).await.unwrap(), Some(4));
 
-    let member = log.subscribe("test-set-members", Topic::Reception).await.unwrap();
+    let member = log.subscribe(members, Topic::Reception).await.unwrap();
     let joined = async {
-        while log.group_members("test-set-members").await.unwrap() == 0 {
+        while log.group_members(members).await.unwrap() == 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
