@@ -98,9 +98,13 @@ impl Mailboxes {
                     Err(reason) => rejected.push((email_id.clone(), reason)),
                 }
             }
+            if changes.is_empty() {
+                return Ok(Applied { old_state, new_state: old_state, rejected });
+            }
             if self.record(account_id, &changes).await? {
-                let new_state = if changes.is_empty() { old_state } else { self.view(account_id).await?.state };
-                return Ok(Applied { old_state, new_state, rejected });
+                // It is made: a hot store that does not answer now does not undo it.
+                let seen = self.view(account_id).await.map_err(|_| ChangeError::NotYetVisible)?;
+                return Ok(Applied { old_state, new_state: seen.state, rejected });
             }
         }
         Err(ChangeError::Contended)
@@ -113,16 +117,16 @@ impl Mailboxes {
             Ok(NewRecord { topic: Topic::MailboxChanges, key: account_id.to_owned(), value })
         };
         let records: Vec<NewRecord> = changes.iter().map(record).collect::<Result<_, CodecError>>()?;
-        let positions = if records.is_empty() { Vec::new() } else { self.append(records).await? };
+        let positions = self.append(records).await?;
         let offsets = || positions.iter().map(|position: &Position| position.offset);
         let (Some(first), Some(last)) = (offsets().min(), offsets().max()) else { return Ok(true) };
         let (partition, patience) = (self.shared.partition(account_id), self.shared.options.change_patience);
-        if !self.shared.wait_applied(partition, last + 1, patience).await.map_err(MailError::from)? {
+        // They are recorded: where hot store or log do not answer from here on, what became of them cannot be told.
+        if !self.shared.wait_applied(partition, last + 1, patience).await.unwrap_or(false) {
             return Err(ChangeError::NotYetVisible);
         }
         let first_change = changes.iter().take(1).map(|change| (first, change));
         let refused = conditions::refused(self.shared.log.as_ref(), partition, first_change).await;
-        // They are recorded, and what became of them cannot be told.
         Ok(refused.map_err(|_| ChangeError::NotYetVisible)?.is_empty())
     }
 

@@ -61,6 +61,7 @@ impl Applier {
         let mut changes = read(records);
         let all = changes.iter().map(|change| (change.seq, &change.change));
         let refused = conditions::refused(self.log.as_ref(), partition, all).await?;
+        metrics::counter!("millrace_lander_refused_changes_total").increment(refused.len() as u64);
         changes.retain(|change| !refused.contains(&change.seq));
         if let Some(first) = records.first() {
             self.horizon_ms.entry(partition).or_insert(first.appended_at_us / 1000);

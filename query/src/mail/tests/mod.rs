@@ -2,6 +2,7 @@
 
 mod landing;
 mod model;
+mod outages;
 mod processes;
 mod searching;
 mod views;
