@@ -112,7 +112,8 @@ def times(scene: Scene, verdict: Verdict) -> None:
     shown: dict[int, float] = {}
     for message in scene.ledger.all():
         attempt = message.accepted
-        if attempt and message.listed_at and attempt.begun >= scene.ended_at:
+        # One whose 250 was lost may have been listed before it was sent again.
+        if attempt and message.listed_at and message.listed_at >= attempt.begun >= scene.ended_at:
             seconds = message.listed_at - scene.ended_at
             partition = message.account.partition
             shown[partition] = min(shown.get(partition, seconds), seconds)

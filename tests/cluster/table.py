@@ -32,18 +32,27 @@ def row(verdict: Verdict) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells(verdict)) + " |"
 
 
-def markdown(verdicts: list[Verdict]) -> str:
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-    return "\n".join(lines + [row(verdict) for verdict in verdicts])
+def markdown(rows: list[str]) -> str:
+    return "\n".join(["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD), *rows])
 
 
-def write(path: Path, verdicts: list[Verdict], rate: float) -> None:
-    """Puts the table between the markers, and leaves what people wrote around it."""
+def write(path: Path, verdicts: list[Verdict], rate: float, is_part: bool) -> None:
+    """Puts the table between the markers, and leaves what people wrote around it. A part of the failures takes the place
+    of its own rows, when all others are of the same head, day, rate and machine.
+    """
     made = (
         f"Made by `tests/cluster/run --write docs/failures.md` on {time.strftime('%Y-%m-%d')}, "
         f"{rate:.0f} messages a second, on {os.cpu_count()} cores."
     )
     text = path.read_text() if path.exists() else f"# Failures\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{made}\n\n{markdown(verdicts)}\n{END}{after}")
+    old, _, after = rest.partition(END)
+    rows = [row(verdict) for verdict in verdicts]
+    if is_part and old.startswith(f"\n{made}\n\n{markdown([])}\n"):
+        new = {title(one): one for one in rows}
+        rows = [new.pop(title(one), one) for one in old.splitlines()[5:]] + list(new.values())
+    path.write_text(f"{before}{BEGIN}\n{made}\n\n{markdown(rows)}\n{END}{after}")
+
+
+def title(row: str) -> str:
+    return row.split(" | ")[0]
