@@ -1,6 +1,6 @@
 //! The entries of the directory, and how an address finds its accounts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use millrace_schemas::DirectoryEntry;
@@ -19,6 +19,7 @@ pub struct Account {
     pub address: String,
     /// Storage limit; `None` for none.
     pub quota_bytes: Option<u64>,
+    pub(crate) made_at_us: i64,
     pub(crate) password_hash: Option<String>,
 }
 
@@ -50,8 +51,8 @@ pub struct View {
     accounts: HashMap<String, Arc<Account>>,
     by_address: BTreeMap<String, String>,
     aliases: BTreeMap<String, Vec<String>>,
-    /// First account made in a domain: it gets the mail to postmaster when nobody else does.
-    first_of_domain: HashMap<String, String>,
+    /// When a domain's accounts were made, and their ids: the oldest gets the mail to postmaster when nobody else does.
+    of_domain: HashMap<String, BTreeSet<(i64, String)>>,
 }
 
 impl View {
@@ -78,18 +79,22 @@ impl View {
         }
         self.remove_account(&entry.name);
         if let Some((_, domain)) = address.rsplit_once('@') {
-            self.first_of_domain.entry(domain.to_owned()).or_insert_with(|| entry.name.clone());
+            self.of_domain.entry(domain.to_owned()).or_default().insert((entry.changed_at_us, entry.name.clone()));
         }
         self.by_address.insert(address.clone(), entry.name.clone());
         let quota_bytes = entry.quota_bytes.and_then(|bytes| u64::try_from(bytes).ok());
-        let account = Account { id: entry.name.clone(), address, quota_bytes, password_hash: entry.password_hash };
+        let (id, made_at_us) = (entry.name.clone(), entry.changed_at_us);
+        let account = Account { id, address, quota_bytes, made_at_us, password_hash: entry.password_hash };
         self.accounts.insert(entry.name, Arc::new(account));
     }
 
     fn remove_account(&mut self, id: &str) {
         if let Some(account) = self.accounts.remove(id) {
             self.by_address.remove(&account.address);
-            self.first_of_domain.retain(|_, first| first != id);
+            let domain = account.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+            if let Some(ids) = self.of_domain.get_mut(domain) {
+                ids.remove(&(account.made_at_us, account.id.clone()));
+            }
         }
     }
 
@@ -125,15 +130,15 @@ impl View {
     }
 
     /// Where mail to `address` (lower case) goes: an account, an alias, either of them without the `+tag`, or for
-    /// postmaster, whom every domain must have (RFC 5321 section 4.5.1), the domain's first account.
+    /// postmaster, whom every domain must have (RFC 5321 section 4.5.1), the domain's oldest account.
     pub fn resolve(&self, address: &str) -> Resolution {
         let Some((local, domain)) = address.rsplit_once('@') else { return Resolution::NotLocal };
         if !self.has_domain(domain) {
             return Resolution::NotLocal;
         }
         let found = self.lookup(address).or_else(|| self.lookup(&without_tag(address)?));
-        let postmaster =
-            || (local == "postmaster").then(|| vec![self.account(self.first_of_domain.get(domain)?)?].into()).flatten();
+        let oldest = || Some(vec![self.account(&self.of_domain.get(domain)?.first()?.1)?]);
+        let postmaster = || (local == "postmaster").then(oldest).flatten();
         match found.or_else(postmaster) {
             Some(accounts) => Resolution::Accounts(accounts),
             None => Resolution::UnknownUser,
@@ -194,6 +199,11 @@ mod tests {
         assert_eq!(ids(view.resolve("postmaster@x.org")), ["a1"]);
         view.apply(DirectoryEntry { targets: vec!["a2".into()], ..entry(ALIAS, "postmaster@x.org") });
         assert_eq!(ids(view.resolve("postmaster@x.org")), ["a2"]);
+        view.apply(DirectoryEntry { is_removed: true, ..entry(ALIAS, "postmaster@x.org") });
+        view.apply(DirectoryEntry { is_removed: true, ..entry(ACCOUNT, "a1") });
+        assert_eq!(ids(view.resolve("postmaster@x.org")), ["a2"]);
+        view.apply(DirectoryEntry { is_removed: true, ..entry(ACCOUNT, "a2") });
+        assert_eq!(view.resolve("postmaster@x.org"), Resolution::UnknownUser);
     }
 
     #[test]

@@ -283,6 +283,18 @@ async fn a_first_version_that_flaps_is_stopped_and_its_source_set_back() {
 }
 
 #[tokio::test]
+async fn a_first_version_that_flaps_after_a_checkpoint_is_stopped_and_its_source_stays() {
+    let bench = Bench::new().await;
+    bench.with(|world| (world.flaps, world.flaps_late) = (Some("flaps".to_owned()), true));
+    let wrong = bench.changed("'fetched' AS stage", "'flaps' AS stage");
+    let error = bench.outcome(&wrong).await.unwrap_err();
+    assert!(matches!(error, DeployError::NotRunning { .. }), "{error}");
+    let wanted = format!("stop immediate {}", wrong.pipelines[0].full_name());
+    assert_eq!(bench.events().last(), Some(&wanted));
+    assert_eq!(bench.world.lock().group, (vec![40, 41], false), "what it made was seen");
+}
+
+#[tokio::test]
 async fn a_version_without_a_finished_checkpoint_leaves_its_source_where_it_began() {
     let mut bench = Bench::new().await;
     bench.running(&bench.plan()).await;

@@ -13,6 +13,8 @@ from cluster import Account
 from jmap import Jmap, MethodError, Unanswered, Unavailable
 
 PAUSE_SECONDS = 0.7
+# Of a change for a state.
+EMAILS = 3
 
 
 class Answer(Enum):
@@ -27,7 +29,8 @@ class Answer(Enum):
 class Change:
     keyword: str
     account: Account
-    email: str
+    # All of them were to have it, or none.
+    emails: tuple[str, ...]
     # The process of the API that was asked.
     api: int
     # Those of one state were asked for at the same moment, at most one of which may be made (RFC 8620, 5.3: ifInState).
@@ -72,20 +75,20 @@ class Changer:
             state, emails = newest(clients[turn])
         except Unavailable:
             return
-        if len(emails) < len(clients):
+        if len(emails) < EMAILS:
             return
-        chosen = random.sample(emails, len(clients))
-        asked = [pool.submit(self.change, clients[api], api, chosen[api], state) for api in range(len(clients))]
+        some = [tuple(random.sample(emails, EMAILS)) for _ in clients]
+        asked = [pool.submit(self.change, clients[api], api, some[api], state) for api in range(len(clients))]
         self.changes += [one.result() for one in asked]
-        self.changes.append(self.change(clients[turn], turn, chosen[0], None))
+        self.changes.append(self.change(clients[turn], turn, some[0][:1], None))
 
-    def change(self, client: Jmap, api: int, email: str, state: str | None) -> Change:
+    def change(self, client: Jmap, api: int, emails: tuple[str, ...], state: str | None) -> Change:
         keyword = f"{self.name}c{next(self.numbers)}"
-        return Change(keyword, client.account, email, api, state, self.ask(client, email, keyword, state))
+        return Change(keyword, client.account, emails, api, state, self.ask(client, emails, keyword, state))
 
-    def ask(self, client: Jmap, email: str, keyword: str, state: str | None) -> Answer:
+    def ask(self, client: Jmap, emails: tuple[str, ...], keyword: str, state: str | None) -> Answer:
         condition = {"ifInState": state} if state else {}
-        update = {email: {f"keywords/{keyword}": True}}
+        update = {email: {f"keywords/{keyword}": True} for email in emails}
         try:
             answer = client.calls(("Email/set", {**condition, "update": update}))[0]
         except MethodError as error:
@@ -97,7 +100,7 @@ class Changer:
             return Answer.REFUSED if is_sure else Answer.UNKNOWN
         except Unavailable:
             return Answer.UNKNOWN
-        if email in (answer["updated"] or {}):
+        if set(emails) <= set(answer["updated"] or {}):
             return Answer.MADE
         self.complaints.append(f"{client.account.address} at {client.port}: {answer['notUpdated']}")
         return Answer.REFUSED
@@ -112,17 +115,20 @@ def newest(client: Jmap) -> tuple[str, list[str]]:
 
 def contradictions(client: Jmap, changes: list[Change]) -> list[str]:
     """What a process of the API shows of an account's changes that is not as they were answered."""
-    emails = client.emails(sorted({one.email for one in changes}), ["keywords"])
+    emails = client.emails(sorted({email for one in changes for email in one.emails}), ["keywords"])
     keywords = {email["id"]: set(email["keywords"]) for email in emails}
     problems = []
     made: dict[str, list[str]] = {}
     for one in changes:
-        is_there = one.keyword in keywords.get(one.email, set())
-        if is_there and one.state:
+        where = [email for email in one.emails if one.keyword in keywords.get(email, set())]
+        what = f"{one.keyword} of {' and '.join(one.emails)}"
+        if where and one.state:
             made.setdefault(one.state, []).append(one.keyword)
-        if one.answer is Answer.MADE and not is_there:
-            problems.append(f"{one.keyword} of {one.email} was answered as made by api-{one.api + 1} and is not there")
-        if one.answer is Answer.REFUSED and is_there:
-            problems.append(f"{one.keyword} of {one.email} was refused by api-{one.api + 1} and is there")
+        if where and len(where) < len(one.emails):
+            problems.append(f"{what} is there in a part: {' and '.join(where)}")
+        if one.answer is Answer.MADE and not where:
+            problems.append(f"{what} was answered as made by api-{one.api + 1} and is not there")
+        if one.answer is Answer.REFUSED and where:
+            problems.append(f"{what} was refused by api-{one.api + 1} and is there")
     both = [f"{' and '.join(some)} were made for state {state}" for state, some in made.items() if len(some) > 1]
     return [f"{client.account.address} at {client.port}: {problem}" for problem in problems + both]

@@ -38,6 +38,8 @@ class Verdict:
     missing: int = 0
     doubled: int = 0
     changed: int = 0
+    # Of these, for a state.
+    held: int = 0
     outrun: int = 0
     audit: str = ""
     evidence: str = ""
@@ -167,6 +169,7 @@ def changes(scene: Scene, verdict: Verdict) -> None:
     """Mail is as each change was answered, at every process of the API, and of those for one state at most one was made."""
     asked = list(scene.changer.changes)
     verdict.changed = sum(one.answer is Answer.MADE for one in asked)
+    verdict.held = sum(one.answer is Answer.MADE and one.state is not None for one in asked)
     verdict.outrun = sum(one.answer is Answer.REFUSED and one.state is not None for one in asked)
     verdict.problems += scene.changer.complaints
     if not verdict.changed:

@@ -33,6 +33,9 @@ def group(cluster: Cluster, failures: list[Failure], rate: float, leave_out: lis
                 break
     finally:
         scene.leave()
+    made = sum(verdict.changed for verdict in verdicts)
+    if made >= 20 and not any(verdict.held for verdict in verdicts):
+        verdicts[-1].problems.append(f"of {made} changes made none was for a state")
     say("  checking every message in SQL")
     for problem in checks.patiently(lambda: checks.rows(cluster, ledgers), 60):
         verdicts[-1].problems.append(problem)

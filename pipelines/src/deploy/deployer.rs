@@ -168,7 +168,7 @@ impl Deployer<'_> {
             return Ok(());
         };
         self.stop_now(name, id).await?;
-        self.set_back(planned, name, made.begins()).await?;
+        self.set_back(planned, made).await?;
         self.client.delete_pipeline(id).await?;
         Err(DeployError::TakenBack { name: name.clone(), other: other.pipeline.name })
     }
@@ -211,7 +211,7 @@ impl Deployer<'_> {
         };
         if !version.has_finished {
             self.stop_now(name, id).await?;
-            self.set_back(planned, name, version.begins()).await?;
+            self.set_back(planned, version).await?;
         }
         Err(DeployError::NotRunning { name: name.clone(), reason })
     }

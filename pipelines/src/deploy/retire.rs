@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::api::Stop;
+use super::api::{Checkpoint, PipelineInfo, Stop};
 use super::deployer::Deployer;
 use super::error::DeployError;
 use super::handover::Hold;
@@ -27,7 +27,7 @@ impl Deployer<'_> {
                 continue;
             }
             self.stop_now(&version.pipeline.name, &version.pipeline.id).await?;
-            self.set_back(planned, &version.pipeline.name, version.begins()).await?;
+            self.set_back(planned, &version).await?;
             self.client.delete_pipeline(&version.pipeline.id).await?;
         }
         *versions = kept;
@@ -47,22 +47,24 @@ impl Deployer<'_> {
     }
 
     /// Sets the group of a version that has ended without a record being seen back to where it began, if it has moved.
-    pub(super) async fn set_back(
-        &self,
-        planned: &Planned,
-        name: &str,
-        begins: Option<Vec<u64>>,
-    ) -> Result<(), DeployError> {
+    /// Whether one was seen shows now that it has ended: a checkpoint may have finished since it was last looked at.
+    pub(super) async fn set_back(&self, planned: &Planned, version: &Version) -> Result<(), DeployError> {
+        let PipelineInfo { name, id, .. } = &version.pipeline;
         let (group, topic) = (&planned.name, planned.source);
         if self.handover.is_exact(group, topic).await? {
             return Ok(());
         }
-        let positions = match (begins, self.options.rewind) {
+        let job = self.client.job(id).await?;
+        if self.client.checkpoints(id, &job.id).await?.iter().any(Checkpoint::is_finished) {
+            warn!(version = name, "it has finished a checkpoint: what was seen of it stays, and so does its source");
+            return Ok(());
+        }
+        let positions = match (version.begins(), self.options.rewind) {
             (Some(positions), _) => positions,
             (None, Some(by)) => self.handover.earlier(group, topic, by).await?,
             (None, None) => {
                 let reason = "it has read and finished no checkpoint, and does not say where it began".to_owned();
-                return Err(DeployError::Lost { name: name.to_owned(), reason });
+                return Err(DeployError::Lost { name: name.clone(), reason });
             }
         };
         warn!(version = name, "it has read and nothing of it was seen: its source is set back to where it began");

@@ -26,6 +26,8 @@ pub struct World {
     pub fails: Option<String>,
     /// Pipelines whose text has this in it run and then run into an error, again and again.
     pub flaps: Option<String>,
+    /// Those that flap have finished a checkpoint before.
+    pub flaps_late: bool,
     /// Texts with this in them are not planned.
     pub unplanned: Option<String>,
     /// Changes from now on until Arroyo is away: then it answers 503 for a while.
@@ -288,7 +290,7 @@ async fn delete_pipeline(State(world): State<Shared>, Path(id): Path<String>) ->
 
 async fn jobs(State(world): State<Shared>, Path(id): Path<String>) -> Response {
     let mut world = world.lock();
-    let takes_no_variables = world.takes_no_variables;
+    let (takes_no_variables, flaps_late) = (world.takes_no_variables, world.flaps_late);
     let is_about_to_run =
         world.pipeline(&id).is_some_and(|it| it.state != "Running" && it.next.first() == Some(&"Running"));
     if is_about_to_run {
@@ -299,6 +301,7 @@ async fn jobs(State(world): State<Shared>, Path(id): Path<String>) -> Response {
     if !pipeline.next.is_empty() {
         pipeline.state = pipeline.next.remove(0).to_owned();
         if pipeline.state == "Recovering" {
+            pipeline.checkpoints += usize::from(flaps_late);
             let id = format!("lm_{}", pipeline.errors.len());
             pipeline.errors.push(json!({
                 "id": id, "created_at": pipeline.errors.len(), "operator_id": "async_udf_4", "task_index": 0, "level": "error",

@@ -38,7 +38,9 @@ pub enum Rejected {
 /// What became of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The account's state before and after.
+    /// The account's state right before and after the change, so that who was in the one and goes on from the other has
+    /// missed nothing. They are the same where something else came in the midst of it: then all of it is still to be asked
+    /// for.
     pub old_state: u64,
     pub new_state: u64,
     /// Ids that were not changed; all others were.
@@ -101,25 +103,25 @@ impl Mailboxes {
             if changes.is_empty() {
                 return Ok(Applied { old_state, new_state: old_state, rejected });
             }
-            if self.record(account_id, &changes).await? {
-                // It is made: a hot store that does not answer now does not undo it.
-                let seen = self.view(account_id).await.map_err(|_| ChangeError::NotYetVisible)?;
-                return Ok(Applied { old_state, new_state: seen.state, rejected });
+            if let Some(offsets) = self.record(account_id, &changes).await? {
+                let (old_state, new_state) = self.states(account_id, old_state, known_to, &offsets).await?;
+                return Ok(Applied { old_state, new_state, rejected });
             }
         }
         Err(ChangeError::Contended)
     }
 
-    /// Appends changes and waits until they are visible. False when the log has decided that they do not hold.
-    async fn record(&self, account_id: &str, changes: &[MailboxChange]) -> Result<bool, ChangeError> {
+    /// Appends changes and waits until they are visible. Gives their offsets; `None` when the log has decided that they do
+    /// not hold.
+    async fn record(&self, account_id: &str, changes: &[MailboxChange]) -> Result<Option<Vec<u64>>, ChangeError> {
         let record = |change| {
             let value = encode(change)?;
             Ok(NewRecord { topic: Topic::MailboxChanges, key: account_id.to_owned(), value })
         };
         let records: Vec<NewRecord> = changes.iter().map(record).collect::<Result<_, CodecError>>()?;
-        let positions = self.append(records).await?;
-        let offsets = || positions.iter().map(|position: &Position| position.offset);
-        let (Some(first), Some(last)) = (offsets().min(), offsets().max()) else { return Ok(true) };
+        let mut offsets: Vec<u64> = self.append(records).await?.iter().map(|position| position.offset).collect();
+        offsets.sort_unstable();
+        let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok(Some(offsets)) };
         let (partition, patience) = (self.shared.partition(account_id), self.shared.options.change_patience);
         // They are recorded: where hot store or log do not answer from here on, what became of them cannot be told.
         if !self.shared.wait_applied(partition, last + 1, patience).await.unwrap_or(false) {
@@ -127,7 +129,31 @@ impl Mailboxes {
         }
         let first_change = changes.iter().take(1).map(|change| (first, change));
         let refused = conditions::refused(self.shared.log.as_ref(), partition, first_change).await;
-        Ok(refused.map_err(|_| ChangeError::NotYetVisible)?.is_empty())
+        Ok(refused.map_err(|_| ChangeError::NotYetVisible)?.is_empty().then_some(offsets))
+    }
+
+    /// The account's states right before and after the records at `offsets`, written by one who had seen the log to
+    /// `known_to` and then the account in `state`.
+    async fn states(
+        &self,
+        account_id: &str,
+        state: u64,
+        known_to: u64,
+        offsets: &[u64],
+    ) -> Result<(u64, u64), ChangeError> {
+        let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok((state, state)) };
+        // They are made: a hot store that does not answer now does not undo them.
+        let seen = self.view(account_id).await.map_err(|_| ChangeError::NotYetVisible)?;
+        let (log, partition) = (self.shared.log.as_ref(), self.shared.partition(account_id));
+        let range = known_to.min(first)..last + 1;
+        let Ok(others) = conditions::others(log, partition, account_id, range, offsets).await else {
+            // What else there is cannot be told now.
+            return Ok((state, state));
+        };
+        let before = others.iter().filter(|other| **other < first).max().map_or(state, |other| other + 1);
+        let is_mixed = others.iter().any(|other| *other > first);
+        // What came later is none of it.
+        Ok((before, if is_mixed { before } else { seen.state.min(last + 1) }))
     }
 
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, ChangeError> {

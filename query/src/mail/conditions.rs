@@ -57,6 +57,26 @@ pub(super) async fn refused<'a>(
     Ok(conditional.into_iter().filter_map(is_refused).collect())
 }
 
+/// Offsets of an account's changes in a range of the log that ends behind a record that is there, but for `own`.
+pub(super) async fn others(
+    log: &dyn Log,
+    partition: u32,
+    account_id: &str,
+    range: Range<u64>,
+    own: &[u64],
+) -> Result<Vec<u64>, LogError> {
+    if range.end - range.start == own.len() as u64 {
+        return Ok(Vec::new());
+    }
+    if range.end - range.start > MAX_SPAN {
+        return Err(LogError::Unavailable(format!("more than {MAX_SPAN} records came between")));
+    }
+    let mut accounts = Accounts(HashMap::from([(account_id, Vec::new())]));
+    accounts.read(log, partition, range).await?;
+    let seqs = accounts.0.into_values().flatten().map(|place| place.seq);
+    Ok(seqs.filter(|seq| !own.contains(seq)).collect())
+}
+
 #[derive(Clone, Copy)]
 struct Condition<'a> {
     since: u64,

@@ -46,14 +46,19 @@ impl KafkaLog {
         config.set("transaction.timeout.ms", lifetime.as_millis().to_string());
         let partitions = self.partitions(topic);
         let producer = blocking(move || begin(&config)).await?;
-        let mut positions = Vec::with_capacity(partitions as usize);
+        let mut hold = Hold { producer, positions: Vec::with_capacity(partitions as usize) };
         for partition in 0..partitions {
             let marker = FutureRecord::to(topic.name()).partition(partition as i32).key("hold").payload("");
-            let sent = producer.send(marker, REQUEST_TIMEOUT).await;
-            let delivery = sent.map_err(|(error, _)| unavailable(&error))?;
-            positions.push(delivery.offset.unsigned_abs());
+            match hold.producer.send(marker, REQUEST_TIMEOUT).await {
+                Ok(delivery) => hold.positions.push(delivery.offset.unsigned_abs()),
+                Err((error, _)) => {
+                    // Readers of the partitions that have their marker need not wait for the lifetime's end.
+                    let _ = hold.release().await;
+                    return Err(unavailable(&error));
+                }
+            }
         }
-        Ok(Hold { producer, positions })
+        Ok(hold)
     }
 
     /// Whether readers of committed records stop at exactly `positions`, by partition.
