@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::address::{AddressError, normalise, normalise_domain};
 use crate::password::{self, PasswordError, Passwords};
-use crate::view::{ACCOUNT, ALIAS, Account, DOMAIN, Resolution, View};
+use crate::view::{ACCOUNT, ALIAS, Account, DOMAIN, Resolution, View, domain_of};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -221,7 +221,15 @@ impl Directory {
         if accounts > 0 {
             return Err(DirectoryError::InUse { domain: name, accounts });
         }
-        self.write(DirectoryEntry { is_removed: true, ..entry(DOMAIN, &name) }).await
+        self.write(DirectoryEntry { is_removed: true, ..entry(DOMAIN, &name) }).await?;
+        // What another process has made in it meanwhile stays reachable.
+        match self.addresses_in(&name) {
+            0 => Ok(()),
+            accounts => {
+                self.write(entry(DOMAIN, &name)).await?;
+                Err(DirectoryError::InUse { domain: name, accounts })
+            }
+        }
     }
 
     fn addresses_in(&self, domain: &str) -> usize {
@@ -249,11 +257,13 @@ impl Directory {
         let quota_bytes = quota_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let account = entry(ACCOUNT, &id);
         self.write(DirectoryEntry { address: Some(address.clone()), password_hash, quota_bytes, ..account }).await?;
-        if let Some(account) = self.account(&id) {
+        let is_in_order = |_: &_| self.view.read().has_domain_of(&address) && !self.view.read().has_alias(&address);
+        if let Some(account) = self.account(&id).filter(is_in_order) {
             return Ok(account);
         }
         // Another process was first. Ours must not come to life when that one is removed and its entry forgotten.
         self.write(DirectoryEntry { is_removed: true, ..entry(ACCOUNT, &id) }).await?;
+        self.check_free(&address)?;
         Err(DirectoryError::Exists(address))
     }
 
@@ -283,7 +293,14 @@ impl Directory {
                 ids.push(id);
             }
         }
-        self.write(DirectoryEntry { targets: ids, ..entry(ALIAS, &alias) }).await
+        self.write(DirectoryEntry { targets: ids, ..entry(ALIAS, &alias) }).await?;
+        if self.view.read().has_domain_of(&alias) && self.account_of(&alias).is_err() {
+            return Ok(());
+        }
+        // Another process has made an account of it, or removed the domain.
+        self.write(DirectoryEntry { is_removed: true, ..entry(ALIAS, &alias) }).await?;
+        self.check_free(&alias)?;
+        Err(DirectoryError::Exists(alias))
     }
 
     /// # Errors
@@ -299,9 +316,8 @@ impl Directory {
 
     fn check_free(&self, address: &str) -> Result<(), DirectoryError> {
         let view = self.view.read();
-        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-        if !view.has_domain(domain) {
-            return Err(DirectoryError::UnknownDomain(domain.to_owned()));
+        if !view.has_domain_of(address) {
+            return Err(DirectoryError::UnknownDomain(domain_of(address).to_owned()));
         }
         if view.account_of(address).is_some() || view.has_alias(address) {
             return Err(DirectoryError::Exists(address.to_owned()));

@@ -78,9 +78,8 @@ impl View {
             return tracing::warn!(address, id = entry.name, "a second account with this address is passed over");
         }
         self.remove_account(&entry.name);
-        if let Some((_, domain)) = address.rsplit_once('@') {
-            self.of_domain.entry(domain.to_owned()).or_default().insert((entry.changed_at_us, entry.name.clone()));
-        }
+        let of_domain = self.of_domain.entry(domain_of(&address).to_owned()).or_default();
+        of_domain.insert((entry.changed_at_us, entry.name.clone()));
         self.by_address.insert(address.clone(), entry.name.clone());
         let quota_bytes = entry.quota_bytes.and_then(|bytes| u64::try_from(bytes).ok());
         let (id, made_at_us) = (entry.name.clone(), entry.changed_at_us);
@@ -91,8 +90,7 @@ impl View {
     fn remove_account(&mut self, id: &str) {
         if let Some(account) = self.accounts.remove(id) {
             self.by_address.remove(&account.address);
-            let domain = account.address.rsplit_once('@').map_or("", |(_, domain)| domain);
-            if let Some(ids) = self.of_domain.get_mut(domain) {
+            if let Some(ids) = self.of_domain.get_mut(domain_of(&account.address)) {
                 ids.remove(&(account.made_at_us, account.id.clone()));
             }
         }
@@ -108,6 +106,10 @@ impl View {
 
     pub fn has_domain(&self, domain: &str) -> bool {
         self.domains.contains_key(domain)
+    }
+
+    pub fn has_domain_of(&self, address: &str) -> bool {
+        self.has_domain(domain_of(address))
     }
 
     pub fn has_alias(&self, address: &str) -> bool {
@@ -153,6 +155,11 @@ impl View {
         accounts.dedup_by(|a, b| a.id == b.id);
         (!accounts.is_empty()).then_some(accounts)
     }
+}
+
+/// What follows the `@`.
+pub fn domain_of(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 #[cfg(test)]

@@ -83,6 +83,31 @@ async fn nor_do_two_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_an_account_and_an_alias_or_the_end_of_the_domain_in_two_processes_none_is_left_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
+    let (one, other) =
+        (Directory::open(storage.log.clone()).await.unwrap(), Directory::open(storage.log.clone()).await.unwrap());
+    one.add_domain("x.org").await.unwrap();
+    one.add_account("target@x.org", None, None).await.unwrap();
+    for n in 0..50 {
+        let (address, domain) = (format!("a{n}@x.org"), format!("y{n}.org"));
+        let targets = ["target@x.org".to_owned()];
+        let (account, alias) = tokio::join!(one.add_account(&address, None, None), other.add_alias(&address, &targets));
+        assert!(account.is_err() || alias.is_err());
+        one.add_domain(&domain).await.unwrap();
+        let inside = format!("a@{domain}");
+        let (inner, removed) = tokio::join!(one.add_account(&inside, None, None), other.remove_domain(&domain));
+        let anew = Directory::open(storage.log.clone()).await.unwrap();
+        assert_eq!(anew.account_of(&address).is_ok(), account.is_ok());
+        assert_eq!(anew.aliases().iter().any(|(found, _)| *found == address), alias.is_ok());
+        assert_eq!(anew.account_of(&inside).is_ok(), inner.is_ok());
+        assert!(inner.is_err() || removed.is_err());
+        assert!(inner.is_err() || anew.domains().contains(&domain), "who was told of an account gets its mail");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_view_follows_what_another_writes() {
     let dir = tempfile::tempdir().unwrap();
     let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();

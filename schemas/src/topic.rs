@@ -26,6 +26,15 @@ impl Topic {
         Topic::Schemas,
     ];
 
+    /// How many offsets before the record that it is at a reader may still look back; a log keeps them. Whether a change
+    /// of mail holds is decided by those of its account before it.
+    pub const fn look_back(self) -> u64 {
+        match self {
+            Topic::MailboxChanges => 10_000,
+            _ => 0,
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Topic::Reception => "mail.reception",

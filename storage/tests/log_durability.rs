@@ -206,6 +206,21 @@ async fn retention_waits_for_the_slowest_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_reader_looks_back_at_is_kept_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Arc::new(AtomicI64::new(1_800_000_000_000_000));
+    let clock = now.clone();
+    let mut options = LogOptions { clock: Clock::new(move || clock.load(Ordering::SeqCst)), ..LogOptions::default() };
+    let topic = options.topic_mut(Topic::MailboxChanges);
+    (topic.partitions, topic.retention_age) = (1, Some(Duration::from_secs(1)));
+    let log = EmbeddedLog::open(dir.path(), options).unwrap();
+    let count = Topic::MailboxChanges.look_back() + 5;
+    log.append((0..count).map(|n| record(Topic::MailboxChanges, "a", n.to_string())).collect()).await.unwrap();
+    now.fetch_add(10_000_000, Ordering::SeqCst);
+    assert_eq!(log.enforce_retention().await.unwrap(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_compacted_topic_keeps_the_newest_of_each_key() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());

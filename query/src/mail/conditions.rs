@@ -14,7 +14,7 @@ use millrace_storage::{Log, LogError, Record};
 
 /// Offsets between what a writer had seen and the first of its records, at most; a writer that was slower tries again. So
 /// that a lander never reads far back.
-const MAX_SPAN: u64 = 10_000;
+const MAX_SPAN: u64 = Topic::MailboxChanges.look_back();
 /// How long a log is asked again that gives nothing now.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(200);

@@ -93,7 +93,7 @@ fn hold_back(
         let key = (topic, place.partition().unsigned_abs());
         let Some((_, to)) = cuts.get_mut(&key) else { continue };
         match place.offset() {
-            Offset::Offset(at) => *to = (*to).min(at),
+            Offset::Offset(at) => *to = (*to).min(at.saturating_sub_unsigned(topic.look_back())),
             _ if needed_by == Some(topic) => *to = i64::MIN,
             _ => {}
         }
