@@ -217,18 +217,20 @@ impl Directory {
         if !self.view.read().has_domain(&name) {
             return Err(DirectoryError::UnknownDomain(name));
         }
-        let accounts = self.addresses_in(&name);
-        if accounts > 0 {
-            return Err(DirectoryError::InUse { domain: name, accounts });
-        }
+        self.check_unused(&name)?;
         self.write(DirectoryEntry { is_removed: true, ..entry(DOMAIN, &name) }).await?;
-        // What another process has made in it meanwhile stays reachable.
-        match self.addresses_in(&name) {
+        if let Err(in_use) = self.check_unused(&name) {
+            // What another process has made in it meanwhile stays reachable.
+            self.write(entry(DOMAIN, &name)).await?;
+            return Err(in_use);
+        }
+        Ok(())
+    }
+
+    fn check_unused(&self, domain: &str) -> Result<(), DirectoryError> {
+        match self.addresses_in(domain) {
             0 => Ok(()),
-            accounts => {
-                self.write(entry(DOMAIN, &name)).await?;
-                Err(DirectoryError::InUse { domain: name, accounts })
-            }
+            accounts => Err(DirectoryError::InUse { domain: domain.to_owned(), accounts }),
         }
     }
 
@@ -257,14 +259,22 @@ impl Directory {
         let quota_bytes = quota_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let account = entry(ACCOUNT, &id);
         self.write(DirectoryEntry { address: Some(address.clone()), password_hash, quota_bytes, ..account }).await?;
-        let is_in_order = |_: &_| self.view.read().has_domain_of(&address) && !self.view.read().has_alias(&address);
-        if let Some(account) = self.account(&id).filter(is_in_order) {
-            return Ok(account);
+        let is_reached = {
+            let view = self.view.read();
+            view.has_domain_of(&address) && !view.has_alias(&address)
+        };
+        match self.account(&id) {
+            Some(account) if is_reached => Ok(account),
+            _ => self.take_back(ACCOUNT, &id, &address).await,
         }
-        // Another process was first. Ours must not come to life when that one is removed and its entry forgotten.
-        self.write(DirectoryEntry { is_removed: true, ..entry(ACCOUNT, &id) }).await?;
-        self.check_free(&address)?;
-        Err(DirectoryError::Exists(address))
+    }
+
+    /// Removes what was made for an address that another process has taken, or whose domain it has removed: it must not
+    /// come to life when that one is removed and its entry forgotten. Gives why.
+    async fn take_back<T>(&self, kind: &str, name: &str, address: &str) -> Result<T, DirectoryError> {
+        self.write(DirectoryEntry { is_removed: true, ..entry(kind, name) }).await?;
+        self.check_free(address)?;
+        Err(DirectoryError::Exists(address.to_owned()))
     }
 
     /// # Errors
@@ -297,10 +307,7 @@ impl Directory {
         if self.view.read().has_domain_of(&alias) && self.account_of(&alias).is_err() {
             return Ok(());
         }
-        // Another process has made an account of it, or removed the domain.
-        self.write(DirectoryEntry { is_removed: true, ..entry(ALIAS, &alias) }).await?;
-        self.check_free(&alias)?;
-        Err(DirectoryError::Exists(alias))
+        self.take_back(ALIAS, &alias, &alias).await
     }
 
     /// # Errors

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_directory::{Directory, DirectoryError, Resolution};
 use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 async fn open(dir: &std::path::Path) -> Arc<Directory> {
@@ -60,12 +61,18 @@ async fn two_who_want_one_address_do_not_both_get_it() {
     assert_eq!(added, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nor_do_two_processes() {
+/// The views of two processes of one log.
+async fn two_processes() -> (TempDir, EmbeddedStorage, [Arc<Directory>; 2]) {
     let dir = tempfile::tempdir().unwrap();
     let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
-    let (one, other) =
-        (Directory::open(storage.log.clone()).await.unwrap(), Directory::open(storage.log.clone()).await.unwrap());
+    let open = || async { Directory::open(storage.log.clone()).await.unwrap() };
+    let both = [open().await, open().await];
+    (dir, storage, both)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_do_two_processes() {
+    let (_dir, storage, [one, other]) = two_processes().await;
     one.add_domain("x.org").await.unwrap();
     for n in 0..50 {
         let address = format!("a{n}@x.org");
@@ -84,10 +91,7 @@ async fn nor_do_two_processes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_account_and_an_alias_or_the_end_of_the_domain_in_two_processes_none_is_left_dead() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
-    let (one, other) =
-        (Directory::open(storage.log.clone()).await.unwrap(), Directory::open(storage.log.clone()).await.unwrap());
+    let (_dir, storage, [one, other]) = two_processes().await;
     one.add_domain("x.org").await.unwrap();
     one.add_account("target@x.org", None, None).await.unwrap();
     for n in 0..50 {
@@ -109,10 +113,7 @@ async fn of_an_account_and_an_alias_or_the_end_of_the_domain_in_two_processes_no
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_follows_what_another_writes() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
-    let writer = Directory::open(storage.log.clone()).await.unwrap();
-    let reader = Directory::open(storage.log).await.unwrap();
+    let (_dir, _storage, [writer, reader]) = two_processes().await;
     let shutdown = CancellationToken::new();
     let following = tokio::spawn({
         let (reader, shutdown) = (reader.clone(), shutdown.clone());

@@ -140,10 +140,10 @@ impl ArroyoClient {
         self.pages("show a job's errors", &path, |error: &JobError| error.id.clone()).await
     }
 
-    pub(crate) async fn checkpoints(&self, pipeline: &str, job: &str) -> Result<Vec<Checkpoint>, ArroyoError> {
+    pub(crate) async fn has_finished_checkpoint(&self, pipeline: &str, job: &str) -> Result<bool, ArroyoError> {
         let path = format!("/pipelines/{pipeline}/jobs/{job}/checkpoints");
         let list: Collection<Checkpoint> = self.get("show a job's checkpoints", &path).await?;
-        Ok(list.data)
+        Ok(list.data.iter().any(Checkpoint::is_finished))
     }
 
     pub(crate) async fn metrics(&self, pipeline: &str, job: &str) -> Result<Vec<OperatorMetrics>, ArroyoError> {

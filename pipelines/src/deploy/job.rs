@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::api::{Checkpoint, Job};
+use super::api::Job;
 use super::client::{ArroyoClient, ArroyoError};
 use super::options::DeployOptions;
 
@@ -49,7 +49,7 @@ pub(crate) async fn until_running(
         }
         if job.state == "Running" && errors <= known {
             let has_settled = running_since.get_or_insert_with(Instant::now).elapsed() >= options.settle_time;
-            if has_settled && client.checkpoints(pipeline, &job.id).await?.iter().any(Checkpoint::is_finished) {
+            if has_settled && client.has_finished_checkpoint(pipeline, &job.id).await? {
                 return Ok(Waited::Done);
             }
         } else if running_since.is_some() || errors > known {

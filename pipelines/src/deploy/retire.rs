@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::api::{Checkpoint, PipelineInfo, Stop};
+use super::api::{PipelineInfo, Stop};
 use super::deployer::Deployer;
 use super::error::DeployError;
 use super::handover::Hold;
@@ -55,7 +55,7 @@ impl Deployer<'_> {
             return Ok(());
         }
         let job = self.client.job(id).await?;
-        if self.client.checkpoints(id, &job.id).await?.iter().any(Checkpoint::is_finished) {
+        if self.client.has_finished_checkpoint(id, &job.id).await? {
             warn!(version = name, "it has finished a checkpoint: what was seen of it stays, and so does its source");
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! The versions of a pipeline at Arroyo.
 
-use super::api::{Checkpoint, PipelineInfo};
+use super::api::PipelineInfo;
 use super::client::{ArroyoClient, ArroyoError};
 use super::error::DeployError;
 use super::job::is_over;
@@ -52,7 +52,7 @@ pub(super) async fn versions(client: &ArroyoClient, name: &str) -> Result<Vec<Ve
     let mut versions = Vec::with_capacity(pipelines.len());
     for pipeline in pipelines {
         let job = client.job(&pipeline.id).await?;
-        let has_finished = client.checkpoints(&pipeline.id, &job.id).await?.iter().any(Checkpoint::is_finished);
+        let has_finished = client.has_finished_checkpoint(&pipeline.id, &job.id).await?;
         versions.push(Version { pipeline, state: job.state, job: job.id, has_finished });
     }
     Ok(versions)

@@ -104,7 +104,9 @@ impl Mailboxes {
                 return Ok(Applied { old_state, new_state: old_state, rejected });
             }
             if let Some(offsets) = self.record(account_id, &changes).await? {
-                let (old_state, new_state) = self.states(account_id, old_state, known_to, &offsets).await?;
+                // What holds for a state has nothing before it.
+                let unread_from = condition.is_none().then_some(known_to);
+                let (old_state, new_state) = self.states(account_id, old_state, unread_from, &offsets).await?;
                 return Ok(Applied { old_state, new_state, rejected });
             }
         }
@@ -132,20 +134,20 @@ impl Mailboxes {
         Ok(refused.map_err(|_| ChangeError::NotYetVisible)?.is_empty().then_some(offsets))
     }
 
-    /// The account's states right before and after the records at `offsets`, written by one who had seen the log to
-    /// `known_to` and then the account in `state`.
+    /// The account's states right before and after the records at `offsets`. Their writer had seen the account in `state`;
+    /// where `unread_from` is given, other records may lie from there to the first.
     async fn states(
         &self,
         account_id: &str,
         state: u64,
-        known_to: u64,
+        unread_from: Option<u64>,
         offsets: &[u64],
     ) -> Result<(u64, u64), ChangeError> {
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else { return Ok((state, state)) };
         // They are made: a hot store that does not answer now does not undo them.
         let seen = self.view(account_id).await.map_err(|_| ChangeError::NotYetVisible)?;
         let (log, partition) = (self.shared.log.as_ref(), self.shared.partition(account_id));
-        let range = known_to.min(first)..last + 1;
+        let range = unread_from.unwrap_or(first).min(first)..last + 1;
         let Ok(others) = conditions::others(log, partition, account_id, range, offsets).await else {
             // What else there is cannot be told now.
             return Ok((state, state));

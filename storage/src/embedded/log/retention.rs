@@ -18,8 +18,8 @@ pub(crate) fn enforce(shared: &Shared) -> Result<u64, LogError> {
     for (slot, (topic, partition)) in shared.layout.slots().enumerate() {
         let store = shared.store()?;
         let end = shared.end(slot);
-        let limit = shared.groups.slowest(topic, partition).unwrap_or(end.next).min(end.next);
-        let limit = limit.saturating_sub(topic.look_back());
+        let limit =
+            shared.groups.slowest(topic, partition).unwrap_or(end.next).min(end.next).saturating_sub(topic.look_back());
         let cleaning = Cleaning { shared, store: &store, slot, topic, partition };
         let count = if topic.is_compacted() { cleaning.compact(limit) } else { cleaning.trim(limit) };
         let count = count.map_err(LogError::Unavailable)?;
