@@ -20,6 +20,8 @@ use crate::cluster::keys::Keys;
 
 const FIRST_PAUSE_MS: u32 = 50;
 const LONGEST_PAUSE_MS: u32 = 2_000;
+/// How long a connection may have been made without having been noticed.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Commands that may wait for a connection; more are refused at once.
 const MAX_WAITING_COMMANDS: usize = 20_000;
 /// How long a farewell may take.
@@ -73,7 +75,9 @@ impl Redis {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.pool.wait_for_connect().await?;
+        for client in self.pool.clients() {
+            connected(client).await?;
+        }
         self.pool.ping::<Value>(None).await.map(|_| ())
     }
 
@@ -94,7 +98,7 @@ impl Redis {
     pub(super) async fn client(&self) -> Result<&Client, Error> {
         let client = self.pool.next_connected();
         if !client.is_connected() {
-            match tokio::time::timeout(self.disconnected_patience, client.wait_for_connect()).await {
+            match tokio::time::timeout(self.disconnected_patience, connected(client)).await {
                 Ok(connected) => connected?,
                 Err(_) => return Err(Error::new(ErrorKind::IO, "there is no connection")),
             }
@@ -125,6 +129,16 @@ impl Redis {
             tokio::spawn(async move { client.force_reconnection().await });
         }
         outcome
+    }
+}
+
+/// Returns once a client is connected. `wait_for_connect` looks before it listens, and would wait for ever when the
+/// connection is made in between; so it looks again and again.
+async fn connected(client: &Client) -> Result<(), Error> {
+    loop {
+        if let Ok(connected) = tokio::time::timeout(LOOK_AGAIN, client.wait_for_connect()).await {
+            return connected;
+        }
     }
 }
 
