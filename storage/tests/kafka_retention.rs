@@ -6,6 +6,9 @@ use std::time::Duration;
 use millrace_schemas::Topic;
 use millrace_storage::cluster::{KafkaLog, KafkaOptions};
 use millrace_storage::{Log, NewRecord};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 
 const TOPIC: Topic = Topic::DeadLetter;
 
@@ -49,4 +52,14 @@ async fn what_a_needed_group_has_no_position_in_is_kept() {
     log.set_positions(&group, TOPIC, &ends, "processed").await.unwrap();
     log.enforce_retention().await.unwrap();
     assert_eq!(kept(&log).await, 0);
+    forget(&group).await;
+}
+
+/// A group that is left behind would keep all that comes later.
+async fn forget(group: &str) {
+    let brokers = std::env::var("MILLRACE_TEST_KAFKA").unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let forgotten = admin.delete_groups(&[group], &AdminOptions::new()).await.unwrap();
+    assert!(forgotten.iter().all(Result::is_ok), "{forgotten:?}");
 }
