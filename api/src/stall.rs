@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(200);
+    const PATIENCE: Duration = Duration::from_secs(1);
 
     #[tokio::test]
     async fn a_write_fails_when_nothing_is_taken() {

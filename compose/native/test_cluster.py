@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import install
+import ports
 import process
 from services import kafka, s3
 
@@ -208,7 +209,7 @@ class OneBroker(unittest.TestCase):
         thief = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port], cwd="/")
         self.addCleanup(thief.wait)
         self.addCleanup(thief.kill)
-        time.sleep(1)
+        wait_until(lambda: not ports.is_free(int(port)))
         self.assertIn("is taken by another process", self.cluster.run("start", "redis", fails=True))
 
     def test_brokers_cannot_change(self) -> None:

@@ -35,6 +35,11 @@ pub enum DirectoryError {
     NoTargets,
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The change is recorded, and another process may have recorded one before it that decides otherwise.
+    #[error(
+        "this is recorded, but what holds now cannot be seen ({0}); look with `millrace account list` before trying again"
+    )]
+    Unseen(LogError),
     #[error("the entry could not be written: {0}")]
     Codec(#[from] millrace_schemas::CodecError),
 }
@@ -156,7 +161,7 @@ impl Directory {
     async fn write(&self, entry: DirectoryEntry) -> Result<(), DirectoryError> {
         let record = NewRecord { topic: Topic::Directory, key: entry.name.clone(), value: encode(&entry)? };
         self.log.append(vec![record]).await?;
-        Ok(self.catch_up().await?)
+        self.catch_up().await.map_err(DirectoryError::Unseen)
     }
 
     /// Where mail to an address goes. The address may be in any case.

@@ -30,9 +30,9 @@ mod tests {
     #[test]
     fn pauses_grow_up_to_the_longest_and_begin_anew_after_quiet() {
         let ms = Duration::from_millis;
-        let mut backoff = Backoff::new(ms(1), ms(5));
-        assert_eq!([(); 5].map(|()| backoff.pause()), [ms(1), ms(2), ms(4), ms(5), ms(5)]);
-        std::thread::sleep(ms(15));
-        assert_eq!(backoff.pause(), ms(1));
+        let mut backoff = Backoff::new(ms(100), ms(500));
+        assert_eq!([(); 5].map(|()| backoff.pause()), [100, 200, 400, 500, 500].map(ms));
+        std::thread::sleep(ms(1_500));
+        assert_eq!(backoff.pause(), ms(100));
     }
 }

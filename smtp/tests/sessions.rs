@@ -52,7 +52,7 @@ async fn stuck_storage_is_452_in_time() {
 async fn memory_is_bounded_while_storage_is_stuck_and_comes_back() {
     let mut options = options();
     options.limits.max_body_memory_bytes = 300 * 1024;
-    options.timeouts.commit = Duration::from_millis(50);
+    options.timeouts.commit = Duration::from_millis(500);
     options.timeouts.memory = Duration::from_millis(50);
     let (server, store) = Server::with_store(options).await;
     let mut client = Client::introduced(server.address).await;

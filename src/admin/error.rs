@@ -35,7 +35,7 @@ impl AdminError {
 impl From<DirectoryError> for AdminError {
     fn from(error: DirectoryError) -> Self {
         match error {
-            DirectoryError::Log(_) | DirectoryError::Codec(_) => Self::internal(error),
+            DirectoryError::Log(_) | DirectoryError::Unseen(_) | DirectoryError::Codec(_) => Self::internal(error),
             DirectoryError::UnknownAccount(_) | DirectoryError::UnknownAlias(_) => Self::not_found(error),
             _ => Self::bad_request(error),
         }

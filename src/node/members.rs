@@ -150,7 +150,7 @@ mod tests {
         assert!(why.starts_with("a member of group screening has taken nothing from mail.reception"), "{why}");
 
         hanging.poll(1, Duration::ZERO).await.unwrap();
-        log.verdict_after(patience).unwrap();
+        log.verdict().unwrap();
         tokio::time::sleep(patience * 2).await;
         assert!(log.verdict_after(patience).is_err());
         drop(hanging);

@@ -39,7 +39,7 @@ pub struct Record {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The disk or the brokers take nothing now. Nothing was appended; try again later (SMTP: 452).
-    #[error("the log cannot be written now: {0}")]
+    #[error("the log takes and gives nothing now: {0}")]
     Unavailable(String),
     /// No answer came to an append: all of it may be there, now or a while later, or nothing (SMTP: 452).
     #[error("it is not known whether the log has taken it: {0}")]

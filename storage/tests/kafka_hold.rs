@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_schemas::Topic;
 use millrace_storage::cluster::{KafkaLog, KafkaOptions};
-use millrace_storage::{Log, NewRecord};
+use millrace_storage::{Log, NewRecord, Position};
 
 const GROUP: &str = "test-held";
 const NOTE: &str = "a note";
@@ -17,9 +17,16 @@ async fn log() -> KafkaLog {
 }
 
 /// Each test has a topic of its own: they run at the same time.
-async fn append(log: &KafkaLog, topic: Topic, count: usize) {
+async fn append(log: &KafkaLog, topic: Topic, count: usize) -> Vec<Position> {
     let record = |number| NewRecord { topic, key: format!("k{number}"), value: "value".into() };
-    log.append((0..count).map(record).collect()).await.unwrap();
+    log.append((0..count).map(record).collect()).await.unwrap()
+}
+
+/// Waits until readers see what was appended, which is a moment after the answer.
+async fn shown(log: &KafkaLog, appended: &[Position]) {
+    for place in appended {
+        assert_eq!(log.read(place.topic, place.partition, place.offset, 1, 1).await.unwrap().len(), 1);
+    }
 }
 
 /// Records that readers see.
@@ -35,16 +42,17 @@ async fn seen(log: &KafkaLog) -> usize {
 #[ignore = "needs Kafka: compose/native/test"]
 async fn a_held_topic_is_read_up_to_the_hold_and_no_further() {
     let log = log().await;
-    append(&log, Topic::Delivery, 40).await;
+    shown(&log, &append(&log, Topic::Delivery, 40).await).await;
     let before = seen(&log).await;
     let hold = log.hold(GROUP, Topic::Delivery, LIFETIME).await.unwrap();
     let positions = hold.positions().to_vec();
     assert!(log.is_held_at(Topic::Delivery, &positions).await.unwrap());
-    append(&log, Topic::Delivery, 40).await;
+    let behind = append(&log, Topic::Delivery, 40).await;
     assert_eq!(seen(&log).await, before, "nothing behind the hold is read");
     assert!(log.is_held_at(Topic::Delivery, &positions).await.unwrap());
 
     hold.release().await.unwrap();
+    shown(&log, &behind).await;
     assert_eq!(seen(&log).await, before + 40);
     assert!(!log.is_held_at(Topic::Delivery, &positions).await.unwrap());
 }

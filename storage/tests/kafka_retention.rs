@@ -9,8 +9,12 @@ use millrace_storage::{Log, NewRecord};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use tokio::sync::Mutex;
 
 const TOPIC: Topic = Topic::DeadLetter;
+
+/// Retention is of all topics, so the tests take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 async fn log(needed_by: &[&str]) -> KafkaLog {
     let brokers = std::env::var("MILLRACE_TEST_KAFKA").expect("MILLRACE_TEST_KAFKA is the address of a broker");
@@ -33,6 +37,7 @@ async fn kept(log: &KafkaLog) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: compose/native/test"]
 async fn what_a_needed_group_has_no_position_in_is_kept() {
+    let _turn = TURN.lock().await;
     let group = format!("test-needed-{}", std::process::id());
     let log = log(&[&group]).await;
     let record = |number: u32| NewRecord { topic: TOPIC, key: format!("k{number}"), value: "value".into() };
@@ -52,6 +57,30 @@ async fn what_a_needed_group_has_no_position_in_is_kept() {
     log.set_positions(&group, TOPIC, &ends, "processed").await.unwrap();
     log.enforce_retention().await.unwrap();
     assert_eq!(kept(&log).await, 0);
+    forget(&group).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: compose/native/test"]
+async fn what_a_topic_looks_back_at_is_kept_before_the_position_of_a_group() {
+    const CHANGES: Topic = Topic::MailboxChanges;
+    let _turn = TURN.lock().await;
+    let group = format!("test-behind-{}", std::process::id());
+    let log = log(&[]).await;
+    let record = |_| NewRecord { topic: CHANGES, key: "one".to_owned(), value: "value".into() };
+    let mut last = Vec::new();
+    for _ in 0..12 {
+        last = log.append((0..1_000).map(record).collect()).await.unwrap();
+    }
+    let partition = last[0].partition;
+    let ends = futures::future::join_all((0..log.partitions(CHANGES)).map(|one| log.bounds(CHANGES, one))).await;
+    let ends: Vec<u64> = ends.into_iter().map(|bounds| bounds.unwrap().1).collect();
+    let end = ends[partition as usize];
+    log.set_positions(&group, CHANGES, &ends, "processed").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    log.enforce_retention().await.unwrap();
+    let (first, _) = log.bounds(CHANGES, partition).await.unwrap();
+    assert_eq!(first, end - CHANGES.look_back(), "older records went, and no other");
     forget(&group).await;
 }
 

@@ -49,10 +49,12 @@ class Log:
 
 def metric(cluster: Cluster, name: str, wanted: str) -> float:
     """The sum over all labels of what a process counts."""
-    connection = http.client.HTTPConnection("127.0.0.1", cluster.port(f"{name}-http"), timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", cluster.port(f"{name}-http"), timeout=20)
     try:
         connection.request("GET", "/metrics")
         lines = connection.getresponse().read().decode().splitlines()
+    except (OSError, http.client.HTTPException) as error:
+        raise CommandFailed(f"{name} does not tell its metrics: {error!r}") from error
     finally:
         connection.close()
     return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{wanted}[ {{]", line))
@@ -86,10 +88,18 @@ def is_silent(cluster: Cluster, name: str) -> bool:
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """For what makes a failure the one that it is called."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not holds(condition):
         if time.monotonic() > deadline:
             raise CommandFailed(f"the failure did not take place: {what} not within {seconds:.0f} s")
         time.sleep(0.1)
+
+
+def holds(condition: Callable[[], bool]) -> bool:
+    """Not yet, when a process that was just woken or is busy does not answer."""
+    try:
+        return condition()
+    except CommandFailed:
+        return False
 
 
 def wait_until_gathering(cluster: Cluster, name: str) -> None:

@@ -53,8 +53,8 @@ def one(scene: Scene, failure: Failure, number: int, leave_out: list[str]) -> Ve
     scene.began()
     try:
         failure.happen(scene)
-    except CommandFailed as error:
-        verdict.problems.append(str(error))
+    except (CommandFailed, OSError) as error:
+        verdict.problems.append(f"{type(error).__name__}: {error}")
     over = time.monotonic()
     time.sleep(AFTER_SECONDS)
     while not scene.is_served() and time.monotonic() < over + PATIENCE_SECONDS:

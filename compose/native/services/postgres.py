@@ -96,9 +96,11 @@ class Postgres(Service):
 
     def initdb(self, password: Path) -> None:
         command = [str(self.tool("initdb")), "-D", str(self.cluster), "--username", USER, f"--pwfile={password}"]
-        # It has children of its own, which an interruption would leave behind.
+        user = self.as_user(*command, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8")
+        # It has children of its own, which an interruption would leave behind. When we are killed it ends with us, and
+        # its children are found by the folder that they run in.
         with process.undisturbed():
-            run(*self.as_user(*command, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"))
+            run("setpriv", "--pdeathsig", "KILL", *user, folder=self.data)
 
     def give_away(self, path: Path) -> None:
         """To the user that PostgreSQL runs as."""
@@ -143,8 +145,8 @@ class Postgres(Service):
         return [("postgres", self.address)]
 
 
-def run(*command: str, environment: dict[str, str] | None = None) -> str:
-    result = subprocess.run(command, env=environment, cwd="/", capture_output=True, encoding="utf-8")
+def run(*command: str, environment: dict[str, str] | None = None, folder: Path = Path("/")) -> str:
+    result = subprocess.run(command, env=environment, cwd=folder, capture_output=True, encoding="utf-8")
     if result.returncode != 0:
         raise Failure(f"`{' '.join(command)}` failed: {result.stderr.strip()}")
     return result.stdout.strip()

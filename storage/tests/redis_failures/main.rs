@@ -22,7 +22,7 @@ mod watching;
 const PARTITION: u32 = 1;
 
 fn options(server: &RedisServer) -> RedisOptions {
-    RedisOptions { command_timeout: Duration::from_secs(1), ..RedisOptions::new(server.url()) }
+    RedisOptions { command_timeout: Duration::from_secs(10), ..RedisOptions::new(server.url()) }
 }
 
 async fn open(options: &RedisOptions) -> RedisHot {

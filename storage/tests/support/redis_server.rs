@@ -129,7 +129,7 @@ fn cluster_node() -> RedisServer {
         let port = free_port();
         let (port, bus) = if port > 55_000 { (port - 20_000, port - 10_000) } else { (port, port + 10_000) };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", bus)).is_ok() {
-            return RedisServer::start_at(port, &["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
+            return RedisServer::start_at(port, &["--cluster-enabled", "yes", "--cluster-node-timeout", "15000"]);
         }
     }
 }

@@ -58,25 +58,32 @@ impl Redis {
         let pool = builder.build_pool(options.connections.max(1)).map_err(|error| failed(error.to_string()))?;
         let connections = pool.connect_pool();
         // Made before the first wait, so that whatever ends this also ends the connections.
-        let redis = Arc::new(Self {
+        let mut redis = Self {
             pool,
             builder,
             prefix: options.prefix.clone(),
             shown_url: options.shown_url(),
             disconnected_patience: options.disconnected_patience,
             connections,
-        });
-        let answered = tokio::time::timeout(options.connect_timeout * 2, redis.ping()).await;
+        };
+        let answered = tokio::time::timeout(options.connect_timeout * 2, Box::pin(redis.ping())).await;
         match answered {
-            Ok(Ok(())) => Ok(redis),
+            Ok(Ok(())) => Ok(Arc::new(redis)),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed("it does not answer".to_owned())),
         }
     }
 
-    async fn ping(&self) -> Result<(), Error> {
-        for client in self.pool.clients() {
-            connected(client).await?;
+    async fn ping(&mut self) -> Result<(), Error> {
+        for (client, connection) in self.pool.clients().iter().zip(&mut self.connections) {
+            tokio::select! {
+                connected = connected(client) => connected?,
+                // Refused, which is told to those who listen in that moment alone.
+                ended = connection => {
+                    ended.map_err(|error| Error::new(ErrorKind::Canceled, error.to_string()))??;
+                    return Err(Error::new(ErrorKind::Canceled, "the connection has ended"));
+                }
+            }
         }
         self.pool.ping::<Value>(None).await.map(|_| ())
     }

@@ -140,15 +140,15 @@ impl Watcher {
     /// Subscribes, and returns once a message comes through: a subscription is not confirmed otherwise.
     async fn listen(&mut self) {
         loop {
+            // Those of connections before this subscription; of a later one it must be heard.
+            while matches!(self.reconnects.try_recv(), Ok(_) | Err(TryRecvError::Lagged(_))) {}
             let nonce = ulid::Ulid::new().to_string();
             let subscribed = self.client.subscribe(self.channel.as_str()).await;
             if subscribed.is_ok() && self.publish(&nonce).await.is_ok() && self.hears(&nonce).await {
-                break;
+                return;
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-        // Those of connections before this subscription.
-        while matches!(self.reconnects.try_recv(), Ok(_) | Err(TryRecvError::Lagged(_))) {}
     }
 
     async fn hears(&mut self, nonce: &str) -> bool {
