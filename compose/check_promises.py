@@ -31,6 +31,9 @@ def complaints(name: str, service: dict[str, Any]) -> list[str]:
     for key, value in service.get("environment", {}).items():
         if re.search(r"(PASSWORD|SECRET_KEY|TOKEN)$", key) and value:
             found.append(f"{key} is a secret in the environment: use a file")
+        # Millrace speaks TLS to other machines unless it is told not to.
+        if key == "MILLRACE_CATALOG_URL" and "sslmode=" not in value:
+            found.append(f"{key} does not say whether PostgreSQL is reached over TLS")
     return [f"{name}: {text}" for text in found]
 
 

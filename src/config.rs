@@ -45,7 +45,8 @@ pub struct Config {
     pub node_name: Option<String>,
 
     /// Free bytes on the disk of the data directory below which no mail is taken (SMTP answers 452). What has been
-    /// taken needs them to be screened, landed and merged.
+    /// taken needs them to be screened, landed and merged. In a cluster, the brokers' and the stores' disks are theirs to
+    /// watch.
     #[config(env = "MILLRACE_MIN_FREE_BYTES", default = 268435456)]
     pub min_free_bytes: u64,
 
@@ -205,7 +206,7 @@ pub struct Log {
     #[config(env = "MILLRACE_LOG_RETENTION_HOURS", default = 168)]
     pub retention_hours: u64,
 
-    /// Bytes of a partition above which processed records go earlier.
+    /// Bytes of a partition above which processed records go earlier. Embedded alone: on Kafka age decides.
     #[config(env = "MILLRACE_LOG_RETENTION_BYTES", default = 4294967296u64)]
     pub retention_bytes: u64,
 }
@@ -230,7 +231,9 @@ impl Config {
             let layer = file.load().map_err(|error| refusal::refusal(error, &name, &Self::META))?;
             builder = builder.preloaded(layer);
         }
-        let config = builder.load()?;
+        let mut config = builder.load()?;
+        // What is passed on from outside may be empty, as Compose does.
+        config.arroyo.url = config.arroyo.url.filter(|url| !url.is_empty());
         ranges::check(&config)?;
         Ok(config)
     }
@@ -296,6 +299,14 @@ mod tests {
                 assert!(refusal.contains(part), "{text} misses {part}: {refusal}");
             }
         }
+    }
+
+    #[test]
+    fn an_empty_address_of_arroyo_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.toml");
+        std::fs::write(&file, "[arroyo]\nurl = \"\"\n").unwrap();
+        assert_eq!(Config::load(Some(&file)).unwrap().arroyo.url, None);
     }
 
     #[test]

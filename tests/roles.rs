@@ -112,6 +112,20 @@ fn pipelines_alone_screen_what_waits() {
 }
 
 #[test]
+fn a_pipeline_that_screens_is_followed_whatever_its_name() {
+    let data = tempfile::tempdir().unwrap();
+    let own = tempfile::tempdir().unwrap();
+    let built_in = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/10_reception.sql");
+    std::fs::copy(built_in, own.path().join("05_own.sql")).unwrap();
+    let server = Server::start_with(data.path(), &[("MILLRACE_PIPELINES_DIR", own.path().to_str().unwrap())]);
+    server.add_account("alice@millrace.test");
+    Client::connect(server.smtp).unwrap().send("bob@example.org", &["alice@millrace.test"], MESSAGE).unwrap();
+    assert_eq!(server.audit(Duration::from_secs(60))["delivered"], 1);
+    assert!(server.run(&["pipelines", "lag"]).contains("05_own"));
+    server.stop();
+}
+
+#[test]
 fn commands_without_a_node_bring_their_own() {
     let data = tempfile::tempdir().unwrap();
     let mbox = mbox(data.path());

@@ -19,6 +19,14 @@ pub fn built_in() -> Result<Vec<Pipeline>, PipelineError> {
     BUILT_IN.into_iter().map(|(name, sql)| Pipeline::load(name, sql)).collect()
 }
 
+/// Those of a folder where one is configured, else those built in.
+///
+/// # Errors
+/// As [`load_folder`].
+pub fn configured(folder: Option<&Path>) -> Result<Vec<Pipeline>, PipelineError> {
+    folder.map_or_else(built_in, load_folder)
+}
+
 /// The `*.sql` files of a folder, in the order of their names.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ mod slot;
 mod table;
 
 pub use error::PipelineError;
-pub use files::{BUILT_IN, built_in, load_folder};
+pub use files::{BUILT_IN, built_in, configured, load_folder};
 pub use functions::{Functions, Unavailable};
 pub use plan::Pipeline;
 pub use run::{Options, RunError, run};

@@ -14,7 +14,7 @@ use crate::table::{Table, relation_name};
 const MAX_SQL_BYTES: usize = 1 << 20;
 
 /// What a file declares, before it is checked and planned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Definition {
     pub(crate) source: Table,
     pub(crate) sinks: Vec<Table>,
@@ -23,7 +23,7 @@ pub(crate) struct Definition {
 }
 
 /// A view or an INSERT.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stage {
     /// Line of its first word, from 1.
     pub(crate) line: u64,

@@ -20,6 +20,7 @@ use crate::parse::{Definition, Into, Stage};
 use crate::slot::{Slot, SlotTable};
 
 /// A pipeline that can be run.
+#[derive(Clone)]
 pub struct Pipeline {
     name: String,
     sql: String,

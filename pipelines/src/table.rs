@@ -14,7 +14,7 @@ use millrace_schemas::arrow::BatchDecoder;
 use crate::error::{PipelineError, Place};
 
 /// A topic as the file declares it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) topic: Topic,

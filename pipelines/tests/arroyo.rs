@@ -1,7 +1,11 @@
 //! The golden inputs through the pipelines on a real Arroyo give what the local runner gives. It needs all of a cluster:
 //! Kafka, S3, Redis, this repository on Arroyo's machine (its variable MILLRACE_SOURCE), a schema registry that Arroyo
-//! reaches, and workers that are told where bodies and claims are. Topics and groups are those of production: use a
-//! cluster of its own.
+//! reaches, and workers that are told where bodies and claims are. Topics and groups are those of production, all that
+//! the topics hold is compared, and the pipeline runs on at the end: each run needs a cluster and an Arroyo of its own, fresh.
+//!
+//! Variables: MILLRACE_ARROYO_URL, MILLRACE_ARROYO_SCHEMA_REGISTRY_URL (and MILLRACE_HTTP_REGISTRY_PASSWORD where it has one);
+//! MILLRACE_TEST_KAFKA, MILLRACE_TEST_REDIS, MILLRACE_TEST_S3, MILLRACE_TEST_S3_KEY, MILLRACE_TEST_S3_SECRET, which Arroyo's
+//! workers reach under the same addresses.
 #![allow(clippy::unwrap_used)]
 
 mod support;

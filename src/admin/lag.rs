@@ -11,7 +11,6 @@ use crate::node::Node;
 
 /// The report as text for people.
 pub async fn lag(State(node): State<Arc<Node>>) -> Result<Json<String>, AdminError> {
-    let pipelines = node.pipelines().map_err(AdminError::internal)?;
-    let report = ask(&*node.storage.log, &pipelines, Runner::Local).await.map_err(AdminError::internal)?;
+    let report = ask(&*node.storage.log, &node.pipelines, Runner::Local).await.map_err(AdminError::internal)?;
     Ok(Json(report.to_string()))
 }

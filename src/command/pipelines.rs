@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use millrace_pipelines::deploy::{
     self, ArroyoClient, Connection, DeployOptions, Plan, Runner, Sasl, check, check_there, deploy, lag, list,
 };
-use millrace_pipelines::{Pipeline, built_in, load_folder};
+use millrace_pipelines::{Pipeline, configured};
 use millrace_storage::cluster::KafkaLog;
 
 use crate::admin::client::Client;
@@ -29,10 +29,7 @@ pub async fn run(config: Config, command: Pipelines) -> anyhow::Result<()> {
 }
 
 fn pipelines(config: &Config) -> anyhow::Result<Vec<Pipeline>> {
-    Ok(match &config.pipelines.dir {
-        Some(dir) => load_folder(dir)?,
-        None => built_in()?,
-    })
+    configured(config.pipelines.dir.as_deref()).context("pipelines.dir")
 }
 
 /// Arroyo, where the configuration names one.

@@ -7,7 +7,7 @@ use millrace_query::tables::Positions;
 use millrace_schemas::Topic;
 
 use super::Node;
-use super::role::{RECEPTION_PIPELINE, Role};
+use super::role::Role;
 
 /// How long mail that was screened a moment ago may take to be visible.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ impl Node {
         self.begun().await?;
         let mut screened_to = Positions::new();
         for partition in 0..self.storage.log.partitions(Topic::Reception) {
-            let to = self.storage.log.committed(RECEPTION_PIPELINE, Topic::Reception, partition).await?;
+            let to = self.storage.log.committed(&self.screening, Topic::Reception, partition).await?;
             screened_to.insert(partition, to.unwrap_or(0));
         }
         let mut report = audit(&self.sql, &screened_to, PATIENCE).await?;

@@ -6,13 +6,12 @@ use std::{fs, io};
 use anyhow::{Context, bail, ensure};
 use millrace_pipelines::deploy::{self, ArroyoClient};
 use millrace_query::tables::{SharedTables, Table, TableOptions, Tables};
-use millrace_schemas::Topic;
 use millrace_storage::cluster::{Redis, kafka, object_store, probe};
 use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
 use millrace_udfs::Stages;
 use tokio::net::UnixStream;
 
-use super::{role, services};
+use super::{groups, role, services};
 use crate::admin::SOCKET;
 use crate::config::{Config, StorageKind};
 
@@ -124,12 +123,7 @@ fn pipelines(config: &Config) -> anyhow::Result<Vec<String>> {
     });
     let wrong: Vec<_> = wrong.collect();
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
-    ensure!(
-        pipelines.iter().any(|pipeline| pipeline.source() == Topic::Reception),
-        "no file of pipelines.dir reads {}, so mail would be taken and never delivered; put one there that does, or leave \
-         the key out to run the one that is built in",
-        Topic::Reception
-    );
+    groups::screening(&pipelines)?;
     Ok(pipelines.iter().map(|pipeline| pipeline.name().to_owned()).collect())
 }
 
@@ -251,7 +245,13 @@ mod tests {
         config.pipelines.dir = Some(dir.clone());
         assert_fails(&config, "pipelines", &["pipelines.dir"]).await;
         fs::create_dir(&dir).unwrap();
-        assert_fails(&config, "pipelines", &["no file of pipelines.dir reads mail.reception"]).await;
+        assert_fails(&config, "pipelines", &["no file of pipelines.dir reads mail.reception and writes mail.screened"])
+            .await;
+        let (_, screens) = millrace_pipelines::BUILT_IN[0];
+        write(&dir, "05_own.sql", screens);
+        assert_eq!(failures(&config).await, []);
+        write(&dir, "06_other.sql", screens);
+        assert_fails(&config, "pipelines", &["05_own and 06_other both screen"]).await;
         write(&dir, "10_wrong.sql", "SELECT");
         write(&dir, "20_wrong.sql", "SELECT");
         assert_fails(&config, "pipelines", &["10_wrong", "20_wrong"]).await;

@@ -1,17 +1,40 @@
 //! The consumer groups of the roles: what each topic is processed by.
 
+use anyhow::bail;
+use millrace_pipelines::Pipeline;
 use millrace_query::mail::{LANDER_GROUP, search};
 use millrace_query::tables::Table;
 use millrace_schemas::Topic;
-
-use super::role::RECEPTION_PIPELINE;
 
 /// A group and the topic that it consumes.
 pub type Group = (String, Topic);
 
 /// Of the role `pipelines`, or of Arroyo in its place.
-pub fn of_pipelines() -> Vec<Group> {
-    vec![(RECEPTION_PIPELINE.to_owned(), Topic::Reception)]
+pub fn of_pipelines<'a>(pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Vec<Group> {
+    pipelines.into_iter().map(|pipeline| (pipeline.name().to_owned(), pipeline.source())).collect()
+}
+
+/// The pipeline that screens, which is its group: its position tells what has been screened.
+///
+/// # Errors
+/// When mail would be screened by none, or more than once.
+pub fn screening(pipelines: &[Pipeline]) -> anyhow::Result<&str> {
+    let screens =
+        |pipeline: &&Pipeline| pipeline.source() == Topic::Reception && pipeline.sinks().contains(&Topic::Screened);
+    let mut found = pipelines.iter().filter(screens).map(Pipeline::name);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(one), Some(other)) => bail!(
+            "{one} and {other} both screen what {} has, so mail would be delivered twice; keep one of them in pipelines.dir",
+            Topic::Reception
+        ),
+        (None, _) => bail!(
+            "no file of pipelines.dir reads {} and writes {}, so mail would be taken and never delivered; put one there \
+             that does, or leave the key out to run the one that is built in",
+            Topic::Reception,
+            Topic::Screened
+        ),
+    }
 }
 
 /// Of the role `lander`.
@@ -23,6 +46,6 @@ pub fn of_lander() -> Vec<Group> {
 }
 
 /// Of all roles: a record that one of them has not processed must stay in the log.
-pub fn all() -> Vec<Group> {
-    [of_pipelines(), of_lander()].concat()
+pub fn all(pipelines: &[Pipeline]) -> Vec<Group> {
+    [of_pipelines(pipelines), of_lander()].concat()
 }

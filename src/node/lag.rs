@@ -57,7 +57,7 @@ fn groups(node: &Node) -> Vec<Told> {
     };
     let mut groups = Vec::new();
     if tells(Role::Pipelines) {
-        groups.extend(of_pipelines().into_iter().map(|group| told(group, is_read_by_arroyo)));
+        groups.extend(of_pipelines(&node.pipelines).into_iter().map(|group| told(group, is_read_by_arroyo)));
     }
     if tells(Role::Lander) {
         groups.extend(of_lander().into_iter().map(|group| told(group, false)));

@@ -77,6 +77,10 @@ pub struct Node {
     pub search: Arc<Search>,
     pub sql: Arc<SqlEngine>,
     pub stages: Arc<Stages>,
+    /// As configured; one of them screens.
+    pub pipelines: Vec<Pipeline>,
+    /// The group of that one.
+    screening: String,
     /// Held while a dead letter is tried again, so that it is tried once.
     pub retrying: tokio::sync::Mutex<()>,
     /// Ids of messages that imports have brought in and not finished.
@@ -105,7 +109,9 @@ impl Node {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).with_context(|| {
             format!("{} cannot be made; choose another directory with --data", config.data_dir.display())
         })?;
-        let Services { mut storage, tables, search } = services::open(&config).await?;
+        let pipelines = millrace_pipelines::configured(config.pipelines.dir.as_deref()).context("pipelines.dir")?;
+        let screening = groups::screening(&pipelines)?.to_owned();
+        let Services { mut storage, tables, search } = services::open(&config, &groups::all(&pipelines)).await?;
         let watched = Arc::new(WatchedLog::new(storage.log));
         storage.log = watched.clone();
         let directory = Directory::open(storage.log.clone()).await?;
@@ -131,6 +137,8 @@ impl Node {
             search,
             sql,
             stages,
+            pipelines,
+            screening,
             retrying: tokio::sync::Mutex::default(),
             importing: Mutex::default(),
             is_new,
@@ -233,17 +241,6 @@ impl Node {
         let ended = tokio::time::timeout(STOP_TIMEOUT, end).await;
         kafka::all_left(LEAVE_TIMEOUT).await;
         ended.context("some parts did not end in time")?
-    }
-
-    /// The pipelines as configured.
-    ///
-    /// # Errors
-    /// Which file is not understood.
-    pub fn pipelines(&self) -> anyhow::Result<Vec<Pipeline>> {
-        Ok(match &self.config.pipelines.dir {
-            Some(dir) => millrace_pipelines::load_folder(dir)?,
-            None => millrace_pipelines::built_in()?,
-        })
     }
 
     /// Whether storage is shared with other processes.

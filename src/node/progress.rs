@@ -7,7 +7,6 @@ use millrace_schemas::Topic;
 use tokio::time::sleep;
 
 use super::Node;
-use super::role::RECEPTION_PIPELINE;
 
 /// How long the lander may take to begin after a start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -89,7 +88,7 @@ impl Node {
         let mut left = 0;
         for (partition, end) in (0..).zip(ends) {
             let (start, _) = log.bounds(Topic::Reception, partition).await?;
-            let done = log.committed(RECEPTION_PIPELINE, Topic::Reception, partition).await?;
+            let done = log.committed(&self.screening, Topic::Reception, partition).await?;
             left += end.saturating_sub(done.unwrap_or(start));
         }
         Ok(left)

@@ -25,9 +25,6 @@ use super::restartable::Restartable;
 use super::{secret, status};
 use crate::config::Config;
 
-/// Name of the pipeline that screens receptions, which is its consumer group.
-pub const RECEPTION_PIPELINE: &str = "10_reception";
-
 /// A part that can run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
@@ -105,19 +102,19 @@ pub fn certificate(config: &Config) -> anyhow::Result<Arc<rustls::ServerConfig>>
 }
 
 async fn pipelines(node: &Arc<Node>) -> anyhow::Result<()> {
-    let pipelines = node.pipelines()?;
     if let Some(url) = &node.config.arroyo.url {
-        for pipeline in &pipelines {
+        for pipeline in &node.pipelines {
             runs_only_here(url, pipeline.name()).await?;
         }
     }
     let options =
         millrace_pipelines::Options { max_records: node.config.pipelines.batch_records, ..Default::default() };
-    for pipeline in pipelines {
+    for pipeline in &node.pipelines {
+        let pipeline = Arc::new(pipeline.clone());
         let (log, stages) = (node.storage.log.clone(), node.stages.clone());
         let (options, shutdown) = (options.clone(), node.workers.clone());
         node.spawn_behind("pipeline", async move {
-            Ok(millrace_pipelines::run(Arc::new(pipeline), log, stages, options, shutdown).await?)
+            Ok(millrace_pipelines::run(pipeline, log, stages, options, shutdown).await?)
         });
     }
     Ok(())
@@ -260,13 +257,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_pipeline_that_runs_on_arroyo_is_not_run_here() {
-        let refused = runs_only_here(&arroyo("Running").await, RECEPTION_PIPELINE).await.unwrap_err().to_string();
+        let refused = runs_only_here(&arroyo("Running").await, "10_reception").await.unwrap_err().to_string();
         assert!(refused.starts_with("10_reception@0123456789ab runs on Arroyo"), "{refused}");
         assert!(refused.contains("start without this role"), "{refused}");
         let url = arroyo("Stopped").await;
-        runs_only_here(&url, RECEPTION_PIPELINE).await.unwrap();
+        runs_only_here(&url, "10_reception").await.unwrap();
         runs_only_here(&arroyo("Running").await, "20_other").await.unwrap();
-        runs_only_here("http://127.0.0.1:1", RECEPTION_PIPELINE).await.unwrap();
-        assert!(runs_only_here("127.0.0.1:5115", RECEPTION_PIPELINE).await.is_err());
+        runs_only_here("http://127.0.0.1:1", "10_reception").await.unwrap();
+        assert!(runs_only_here("127.0.0.1:5115", "10_reception").await.is_err());
     }
 }

@@ -14,7 +14,7 @@ use millrace_storage::cluster::{
 };
 use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
 
-use super::groups;
+use super::groups::Group;
 use crate::config::cluster::{needed, secret};
 use crate::config::{Config, StorageKind};
 
@@ -24,14 +24,14 @@ pub struct Services {
     pub search: Arc<Search>,
 }
 
-/// Opens what the configuration names.
+/// Opens what the configuration names. What `groups` have not processed stays in the log.
 ///
 /// # Errors
 /// Which service cannot be used, and which key says where it is.
-pub async fn open(config: &Config) -> anyhow::Result<Services> {
+pub async fn open(config: &Config, groups: &[Group]) -> anyhow::Result<Services> {
     match config.storage {
         StorageKind::Embedded => embedded(config).await,
-        StorageKind::Cluster => cluster(config).await,
+        StorageKind::Cluster => cluster(config, groups).await,
     }
 }
 
@@ -42,11 +42,12 @@ async fn embedded(config: &Config) -> anyhow::Result<Services> {
     Ok(Services { storage, tables, search })
 }
 
-async fn cluster(config: &Config) -> anyhow::Result<Services> {
+async fn cluster(config: &Config, groups: &[Group]) -> anyhow::Result<Services> {
     let s3 = s3_options(config)?;
     let store = object_store::build(&s3)?;
     let redis = Redis::connect(&redis_options(config)?).await?;
-    let log = KafkaLog::open(kafka_options(config)?).await.context("kafka.brokers")?;
+    let needed_by = groups.iter().map(|(group, topic)| (*topic, group.clone())).collect();
+    let log = KafkaLog::open(KafkaOptions { needed_by, ..kafka_options(config)? }).await.context("kafka.brokers")?;
     let blobs = S3Packs::open(store.clone(), &s3, S3PackOptions::default()).await?;
     let hot = RedisHot::open(redis.clone(), RedisHotOptions::default()).await?;
     let revocations = RedisRevocations::new(redis.clone());
@@ -114,7 +115,6 @@ pub fn kafka_options(config: &Config) -> anyhow::Result<KafkaOptions> {
         sasl,
         is_name_kept: config.node_name.is_some(),
         session_timeout: Duration::from_secs(kafka.session_timeout_s),
-        needed_by: groups::all().into_iter().map(|(group, topic)| (topic, group)).collect(),
         ..KafkaOptions::new(brokers, node_name(config))
     })
 }

@@ -147,6 +147,25 @@ def test_mail_that_another_writer_appends_lands():
     eventually(lambda: change["email_id"] in subprocess.run(command, capture_output=True, text=True).stdout, 60)
 
 
+@cluster
+@pytest.mark.skipif(not shutil.which("kcat"), reason="needs kcat on PATH")
+@pytest.mark.parametrize("topic", LIVE)
+def test_what_kcat_reads_is_a_datum_of_a_schema_here(topic):
+    assert eventually(lambda: next(records(topic), None), 60)
+    command = ["kcat", "-b", os.environ["MILLRACE_TEST_KAFKA"], "-C", "-e", "-q", "-t", topic, "-f", "%S:%s"]
+    values = list(split(subprocess.run(command, capture_output=True, timeout=120, check=True).stdout))
+    decode = AvroDeserializer(SchemaRegistryClient({"url": os.environ["MILLRACE_TEST_REGISTRY"]}))
+    assert values and all(decode(value, SerializationContext(topic, MessageField.VALUE)) for value in values)
+
+
+def split(output):
+    """Values, each behind its length."""
+    while output:
+        length, _, rest = output.partition(b":")
+        value, output = rest[:int(length)], rest[int(length):]
+        yield value
+
+
 def kcat_knows_avro():
     """Debian's does not: it is built without libserdes."""
     return shutil.which("kcat") and "Avro" in subprocess.run(["kcat", "-V"], capture_output=True, text=True).stdout

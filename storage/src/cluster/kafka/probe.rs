@@ -1,5 +1,7 @@
 //! Whether brokers can be used, found out by trying.
 
+use std::time::{Duration, Instant};
+
 use futures::executor::block_on;
 use millrace_schemas::Topic;
 use rdkafka::error::KafkaError;
@@ -8,14 +10,17 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use super::KafkaLog;
 use super::options::{KafkaOptions, REQUEST_TIMEOUT, Telling};
 use super::transaction::{Failure, Transactions, Transactor};
-use super::{reach, topics};
+use super::{reach, retention, topics};
 use crate::log::{Log, LogError};
 
 /// Where the record goes that shows whether we may write: the topic that has the fewest.
 const QUIET: Topic = Topic::DeadLetter;
+const GROUP: &str = "millrace.probe";
+/// Brokers share partitions out after some seconds.
+const JOIN_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tries what the log needs: brokers, topics that are as they would be made, a record in a transaction that is taken back,
-/// groups. Gives what was found, a line each. Makes the topics that do not exist, as any start does.
+/// the right to delete, groups. Gives what was found, a line each. Makes the topics that do not exist, as any start does.
 ///
 /// # Errors
 /// The first that does not work, and why.
@@ -36,9 +41,30 @@ pub async fn probe(options: KafkaOptions) -> Result<Vec<String>, LogError> {
     let written = Transactions::new(&options, "probe").call(write_and_abort).await;
     written.map_err(refused)?;
     found.push("a record is written in a transaction, and taken back".to_owned());
-    KafkaLog::open(options).await?.committed("millrace.probe", Topic::Reception, 0).await?;
-    found.push("groups".to_owned());
+    retention::try_to_delete(&options, QUIET).await?;
+    found.push("records may be deleted".to_owned());
+    let log = KafkaLog::open(options).await?;
+    log.committed(GROUP, QUIET, 0).await?;
+    join(&log).await?;
+    found.push("a group is joined".to_owned());
     Ok(found)
+}
+
+/// Leaves no position behind, which would keep what comes later.
+async fn join(log: &KafkaLog) -> Result<(), LogError> {
+    let mut member = log.subscribe(GROUP, QUIET).await?;
+    let deadline = Instant::now() + JOIN_PATIENCE;
+    while member.assignment().is_empty() {
+        if Instant::now() > deadline {
+            return Err(LogError::Unavailable(format!(
+                "the group {GROUP} gives its only member no partition of {QUIET} within {} s; check that kafka.username \
+                 may read our groups and topics",
+                JOIN_PATIENCE.as_secs()
+            )));
+        }
+        member.poll(1, Duration::from_millis(100)).await?;
+    }
+    Ok(())
 }
 
 /// Shows whether we may write. Readers never see the record.
@@ -75,8 +101,6 @@ fn refused(failure: Failure) -> LogError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use super::*;
 
     fn options() -> KafkaOptions {

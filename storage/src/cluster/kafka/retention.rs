@@ -34,10 +34,31 @@ pub(super) async fn enforce(options: &KafkaOptions, partitions: &HashMap<Topic, 
     for ((topic, partition), (_, to)) in &cuts {
         list.add_partition_offset(topic.name(), *partition as i32, Offset::Offset(*to)).map_err(cannot)?;
     }
-    let admin: AdminClient<Telling> = options.admin().create_with_context(Telling).map_err(cannot)?;
-    let request = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
-    admin.delete_records(&list, &request).await.map_err(cannot)?;
+    delete(options, &list).await.map_err(cannot)?;
     Ok(cuts.values().map(|(from, to)| (to - from).max(0).unsigned_abs()).sum())
+}
+
+async fn delete(options: &KafkaOptions, before: &TopicPartitionList) -> Result<(), KafkaError> {
+    let admin: AdminClient<Telling> = options.admin().create_with_context(Telling)?;
+    let request = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    let deleted = admin.delete_records(before, &request).await?;
+    deleted.elements().iter().try_for_each(|place| place.error())
+}
+
+/// Whether records may be deleted: deletes none.
+pub(super) async fn try_to_delete(options: &KafkaOptions, topic: Topic) -> Result<(), LogError> {
+    let mut none = TopicPartitionList::new();
+    let added = none.add_partition_offset(topic.name(), 0, Offset::Offset(0));
+    let tried = match added {
+        Ok(()) => delete(options, &none).await,
+        Err(error) => Err(error),
+    };
+    tried.map_err(|error| {
+        LogError::Unavailable(format!(
+            "records of {topic} cannot be deleted once they are processed and old, so that disks fill: {error}; let \
+             kafka.username delete on our topics"
+        ))
+    })
 }
 
 /// By partition, the first kept offset and the one that is to be the first.

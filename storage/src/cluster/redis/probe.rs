@@ -1,23 +1,26 @@
 //! Whether Redis can be used, found out by trying.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::{ClusterHash, CustomCommand, InfoKind, Value};
 
-use super::{Redis, RedisError};
+use super::{Redis, RedisError, RedisHot, RedisHotOptions, hot};
+use crate::hot::HotStore;
 
 /// Scripts as we write them, and `SET … PXAT`, came with it.
 const OLDEST: (u32, u32) = (6, 2);
 
 impl Redis {
-    /// Tries a write, a read and a script's command, and looks at what the server may throw away. Gives what was found, a
-    /// line each.
+    /// Tries a write, a read, the scripts of the hot store on a partition of nobody, and whether what is published is
+    /// heard; and looks at what the server may throw away. Gives what was found, a line each.
     ///
     /// # Errors
     /// The first that does not work, and why.
-    pub async fn probe(&self) -> Result<Vec<String>, RedisError> {
+    pub async fn probe(self: &Arc<Self>) -> Result<Vec<String>, RedisError> {
         let failed = |error: Error| self.error(error.to_string());
         let client = self.client().await.map_err(failed)?;
         let info: String = client.info(Some(InfoKind::Server)).await.map_err(failed)?;
@@ -35,6 +38,8 @@ impl Redis {
             return Err(self.error("what was written does not read back".to_owned()));
         }
         found.push("writes and reads".to_owned());
+        Box::pin(self.probe_hot_store(client)).await?;
+        found.push("scripts and channels".to_owned());
         let get = CustomCommand::new_static("CONFIG", ClusterHash::Random, false);
         let settings: Result<HashMap<String, String>, _> =
             client.custom::<HashMap<String, String>, Value>(get, vec!["GET".into(), "maxmemory-policy".into()]).await;
@@ -47,6 +52,20 @@ impl Redis {
             );
         }
         Ok(found)
+    }
+
+    /// Takes a partition and lets it go. Others that try at the same time have another.
+    async fn probe_hot_store(self: &Arc<Self>, client: &Client) -> Result<(), RedisError> {
+        let partition = ulid::Ulid::new().random() as u32 | 1 << 31;
+        let hot = RedisHot::open(self.clone(), RedisHotOptions::default()).await?;
+        let tried = async {
+            hot.reset(partition, 0, 0).await?;
+            hot.release(partition, 0).await
+        };
+        let tried = tried.await;
+        let removed = client.del::<(), _>(hot::keys(self.prefix(), partition).to_vec()).await;
+        removed.map_err(|error| self.error(error.to_string()))?;
+        tried.map_err(|error| self.error(error.to_string()))
     }
 }
 

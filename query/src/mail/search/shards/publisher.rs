@@ -127,7 +127,7 @@ impl Publisher {
                 Err(SearchError::Store(error)) => {
                     let pause = backoff.pause();
                     tracing::warn!(partition, %error, pause_ms = pause.as_millis(), "search is not published");
-                    metrics::counter!("millrace_search_publish_failures_total").increment(1);
+                    metrics::counter!("millrace_search_failures_total", "kind" => "publish").increment(1);
                     tokio::time::sleep(pause).await;
                     continue;
                 }

@@ -34,8 +34,8 @@ use fred::types::Value;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use self::scripts::{APPLIED_TO, APPLY, MAX_OFFSET, NEWEST, RELEASE, TAKE, keys};
-pub(super) use self::scripts::{account_key, split_account};
+use self::scripts::{APPLIED_TO, APPLY, MAX_OFFSET, NEWEST, RELEASE, TAKE};
+pub(super) use self::scripts::{account_key, keys, split_account};
 use self::steps::steps;
 use super::script::Script;
 use super::watch::{self, Watching};

@@ -15,7 +15,7 @@ pub(super) static APPLIED_TO: Script = script!("applied_to", after "held");
 pub(super) const MAX_OFFSET: u64 = 1 << 53;
 
 /// The keys of a partition, as `held.lua` names them; the braces keep them on one node.
-pub(super) fn keys(prefix: &str, partition: u32) -> [Key; 4] {
+pub(in crate::cluster::redis) fn keys(prefix: &str, partition: u32) -> [Key; 4] {
     ["meta", "rows", "accounts", "newest"].map(|what| Key::from(format!("{{{prefix}:hot:{partition}}}:{what}")))
 }
 
