@@ -150,7 +150,7 @@ def test_mail_that_another_writer_appends_lands():
 @cluster
 @pytest.mark.skipif(not shutil.which("kcat"), reason="needs kcat on PATH")
 @pytest.mark.parametrize("topic", LIVE)
-def test_what_kcat_reads_is_a_datum_of_a_schema_here(topic):
+def test_kcat_reads_data_of_schemas_here_from_live_topics(topic):
     assert eventually(lambda: next(records(topic), None), 60)
     command = ["kcat", "-b", os.environ["MILLRACE_TEST_KAFKA"], "-C", "-e", "-q", "-t", topic, "-f", "%S:%s"]
     values = list(split(subprocess.run(command, capture_output=True, timeout=120, check=True).stdout))
