@@ -32,8 +32,8 @@ corpus-test: corpus
 # The adapters over real services, and PyIceberg on each catalog; `just clients` makes its Python
 services:
     MILLRACE_PYTHON=${MILLRACE_PYTHON:-$PWD/target/python/bin/python} compose/native/test cargo test --workspace \
-        --no-fail-fast --lib --test kafka_conformance --test kafka_hold --test kafka_schemas --test kafka_retention --test redis_conformance \
-        --test redis_failures --test s3_conformance --test s3_failures -- --ignored
+        --no-fail-fast --lib --test kafka_conformance --test kafka_hold --test kafka_schemas --test kafka_retention \
+        --test redis_conformance --test redis_failures --test s3_conformance --test s3_failures -- --ignored
     compose/native/test cargo test --manifest-path udfs/arroyo/harness/Cargo.toml --test cluster -- --ignored
 
 # A cluster under load, with one failure of every kind

@@ -233,17 +233,10 @@ impl Directory {
     }
 
     fn check_unused(&self, domain: &str) -> Result<(), DirectoryError> {
-        match self.addresses_in(domain) {
+        match self.view.read().addresses_in(domain) {
             0 => Ok(()),
             accounts => Err(DirectoryError::InUse { domain: domain.to_owned(), accounts }),
         }
-    }
-
-    fn addresses_in(&self, domain: &str) -> usize {
-        let suffix = format!("@{domain}");
-        let view = self.view.read();
-        let accounts = view.accounts().iter().filter(|account| account.address.ends_with(&suffix)).count();
-        accounts + view.aliases().iter().filter(|(alias, _)| alias.ends_with(&suffix)).count()
     }
 
     /// Makes an account. Without a password nobody can log in to it.

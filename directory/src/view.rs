@@ -112,6 +112,12 @@ impl View {
         self.has_domain(domain_of(address))
     }
 
+    /// Accounts and aliases of a domain.
+    pub fn addresses_in(&self, domain: &str) -> usize {
+        let accounts = self.of_domain.get(domain).map_or(0, BTreeSet::len);
+        accounts + self.aliases.keys().filter(|alias| domain_of(alias) == domain).count()
+    }
+
     pub fn has_alias(&self, address: &str) -> bool {
         self.aliases.contains_key(address)
     }

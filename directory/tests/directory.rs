@@ -2,14 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use millrace_directory::{Directory, DirectoryError, Resolution};
 use millrace_schemas::Topic;
 use millrace_storage::embedded::{EmbeddedStorage, StorageOptions};
-use millrace_storage::{Consumer, Log, LogError, NewRecord, Position, Record};
+use millrace_storage::testing::{HinderedLog, Hindrance};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -115,68 +113,16 @@ async fn of_an_account_and_an_alias_or_the_end_of_the_domain_in_two_processes_no
     }
 }
 
-/// A log that gives nothing any more once it has taken a record.
-struct TakesAndGoesAway {
-    log: Arc<dyn Log>,
-    is_away: AtomicBool,
-}
-
-#[async_trait]
-impl Log for TakesAndGoesAway {
-    fn partitions(&self, topic: Topic) -> u32 {
-        self.log.partitions(topic)
-    }
-
-    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
-        let appended = self.log.append(records).await;
-        self.is_away.store(true, Ordering::Relaxed);
-        appended
-    }
-
-    async fn read(
-        &self,
-        topic: Topic,
-        partition: u32,
-        from: u64,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<Record>, LogError> {
-        if self.is_away.load(Ordering::Relaxed) {
-            return Err(LogError::Unavailable("it went away".to_owned()));
-        }
-        self.log.read(topic, partition, from, max_records, max_bytes).await
-    }
-
-    async fn bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), LogError> {
-        self.log.bounds(topic, partition).await
-    }
-
-    async fn wait(&self, topic: Topic, partition: u32, offset: u64, timeout: Duration) -> Result<bool, LogError> {
-        self.log.wait(topic, partition, offset, timeout).await
-    }
-
-    async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Consumer>, LogError> {
-        self.log.subscribe(group, topic).await
-    }
-
-    async fn committed(&self, group: &str, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
-        self.log.committed(group, topic, partition).await
-    }
-
-    async fn enforce_retention(&self) -> Result<u64, LogError> {
-        self.log.enforce_retention().await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_seen_is_said_to_be_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let storage = EmbeddedStorage::open(dir.path(), StorageOptions::default()).unwrap();
-    let log = Arc::new(TakesAndGoesAway { log: storage.log.clone(), is_away: AtomicBool::new(false) });
+    let log = Arc::new(HinderedLog::new(storage.log, Topic::Directory));
     let directory = Directory::open(log.clone()).await.unwrap();
+    log.hinder(Hindrance::AfterAppend);
     let error = directory.add_domain("x.org").await.unwrap_err();
     assert!(matches!(error, DirectoryError::Unseen(_)), "{error}");
-    log.is_away.store(false, Ordering::Relaxed);
+    log.hinder(Hindrance::Never);
     directory.refresh().await.unwrap();
     assert_eq!(directory.domains(), ["x.org"]);
 }

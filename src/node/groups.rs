@@ -10,8 +10,8 @@ use millrace_schemas::Topic;
 pub type Group = (String, Topic);
 
 /// Of the role `pipelines`, or of Arroyo in its place.
-pub fn of_pipelines<'a>(pipelines: impl IntoIterator<Item = &'a Pipeline>) -> Vec<Group> {
-    pipelines.into_iter().map(|pipeline| (pipeline.name().to_owned(), pipeline.source())).collect()
+pub fn of_pipelines(pipelines: &[Pipeline]) -> Vec<Group> {
+    pipelines.iter().map(|pipeline| (pipeline.name().to_owned(), pipeline.source())).collect()
 }
 
 /// The pipeline that screens, which is its group: its position tells what has been screened.

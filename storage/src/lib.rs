@@ -9,7 +9,7 @@
 //! - [`revocations`]: who has logged out
 //!
 //! [`embedded`] has the adapters that need nothing but a directory, [`cluster`] those over services that many processes
-//! share; [`schemas`] lets a process know what others have written records with. Not here: what records mean (the crate
+//! share; [`schemas`] lets a process know what others have written records with; [`testing`] is for tests elsewhere. Not here: what records mean (the crate
 //! `schemas`), and tables (`query`).
 
 pub mod blob;
@@ -24,6 +24,7 @@ pub mod revocations;
 pub mod schemas;
 mod secret;
 mod storage;
+pub mod testing;
 
 pub use blob::{BlobError, BlobStore, BodyRef};
 pub use first_seen::{Claim, FirstSeen};

@@ -16,12 +16,24 @@ const TOPIC: Topic = Topic::DeadLetter;
 /// Retention is of all topics, so the tests take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
 
+fn brokers() -> String {
+    std::env::var("MILLRACE_TEST_KAFKA").expect("MILLRACE_TEST_KAFKA is the address of a broker")
+}
+
 async fn log(needed_by: &[&str]) -> KafkaLog {
-    let brokers = std::env::var("MILLRACE_TEST_KAFKA").expect("MILLRACE_TEST_KAFKA is the address of a broker");
     let needed_by = needed_by.iter().map(|group| (TOPIC, (*group).to_owned())).collect();
-    let options = KafkaOptions::new(brokers, format!("retention-{}", std::process::id()));
+    let options = KafkaOptions::new(brokers(), format!("retention-{}", std::process::id()));
     let retention_age = Some(Duration::from_millis(1));
     KafkaLog::open(KafkaOptions { needed_by, retention_age, ..options }).await.unwrap()
+}
+
+/// The offset after the last record, by partition.
+async fn ends(log: &KafkaLog, topic: Topic) -> Vec<u64> {
+    let mut ends = Vec::new();
+    for partition in 0..log.partitions(topic) {
+        ends.push(log.bounds(topic, partition).await.unwrap().1);
+    }
+    ends
 }
 
 /// Records that are kept.
@@ -47,14 +59,7 @@ async fn what_a_needed_group_has_no_position_in_is_kept() {
     log.enforce_retention().await.unwrap();
     assert_eq!(kept(&log).await, before, "the group has processed nothing, as far as the brokers know");
 
-    let ends: Vec<u64> = {
-        let mut ends = Vec::new();
-        for partition in 0..log.partitions(TOPIC) {
-            ends.push(log.bounds(TOPIC, partition).await.unwrap().1);
-        }
-        ends
-    };
-    log.set_positions(&group, TOPIC, &ends, "processed").await.unwrap();
+    log.set_positions(&group, TOPIC, &ends(&log, TOPIC).await, "processed").await.unwrap();
     log.enforce_retention().await.unwrap();
     assert_eq!(kept(&log).await, 0);
     forget(&group).await;
@@ -73,8 +78,7 @@ async fn what_a_topic_looks_back_at_is_kept_before_the_position_of_a_group() {
         last = log.append((0..1_000).map(record).collect()).await.unwrap();
     }
     let partition = last[0].partition;
-    let ends = futures::future::join_all((0..log.partitions(CHANGES)).map(|one| log.bounds(CHANGES, one))).await;
-    let ends: Vec<u64> = ends.into_iter().map(|bounds| bounds.unwrap().1).collect();
+    let ends = ends(&log, CHANGES).await;
     let end = ends[partition as usize];
     log.set_positions(&group, CHANGES, &ends, "processed").await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -86,9 +90,8 @@ async fn what_a_topic_looks_back_at_is_kept_before_the_position_of_a_group() {
 
 /// A group that is left behind would keep all that comes later.
 async fn forget(group: &str) {
-    let brokers = std::env::var("MILLRACE_TEST_KAFKA").unwrap();
     let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
     let forgotten = admin.delete_groups(&[group], &AdminOptions::new()).await.unwrap();
     assert!(forgotten.iter().all(Result::is_ok), "{forgotten:?}");
 }

@@ -150,79 +150,26 @@ impl Consumer for SchemaAwareConsumer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use bytes::Bytes;
     use millrace_schemas::codec::header;
 
     use super::*;
     use crate::embedded::{EmbeddedLog, LogOptions};
-
-    /// A log of which the topic `schemas` may not be readable.
-    struct Hindered {
-        log: EmbeddedLog,
-        is_hindered: Arc<AtomicBool>,
-    }
-
-    #[async_trait]
-    impl Log for Hindered {
-        fn partitions(&self, topic: Topic) -> u32 {
-            self.log.partitions(topic)
-        }
-
-        async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
-            self.log.append(records).await
-        }
-
-        async fn read(
-            &self,
-            topic: Topic,
-            p: u32,
-            offset: u64,
-            n: usize,
-            bytes: usize,
-        ) -> Result<Vec<Record>, LogError> {
-            if topic == Topic::Schemas && self.is_hindered.load(Ordering::Relaxed) {
-                return Err(LogError::Unavailable("hindered".to_owned()));
-            }
-            self.log.read(topic, p, offset, n, bytes).await
-        }
-
-        async fn bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), LogError> {
-            self.log.bounds(topic, partition).await
-        }
-
-        async fn wait(&self, topic: Topic, partition: u32, offset: u64, timeout: Duration) -> Result<bool, LogError> {
-            self.log.wait(topic, partition, offset, timeout).await
-        }
-
-        async fn subscribe(&self, group: &str, topic: Topic) -> Result<Box<dyn Consumer>, LogError> {
-            self.log.subscribe(group, topic).await
-        }
-
-        async fn committed(&self, group: &str, topic: Topic, partition: u32) -> Result<Option<u64>, LogError> {
-            self.log.committed(group, topic, partition).await
-        }
-
-        async fn enforce_retention(&self) -> Result<u64, LogError> {
-            self.log.enforce_retention().await
-        }
-    }
+    use crate::testing::{HinderedLog, Hindrance};
 
     struct World {
-        log: Arc<Hindered>,
+        /// The topic `schemas` may not be readable.
+        log: Arc<HinderedLog>,
         aware: SchemaAwareLog,
-        is_hindered: Arc<AtomicBool>,
         _dir: tempfile::TempDir,
     }
 
     fn world() -> World {
         let dir = tempfile::tempdir().unwrap();
-        let is_hindered = Arc::<AtomicBool>::default();
         let log = EmbeddedLog::open(dir.path(), LogOptions::default()).unwrap();
-        let log = Arc::new(Hindered { log, is_hindered: is_hindered.clone() });
+        let log = Arc::new(HinderedLog::new(Arc::new(log), Topic::Schemas));
         let aware = SchemaAwareLog::new(log.clone(), Arc::new(SchemaTopic::new(log.clone())));
-        World { log, aware, is_hindered, _dir: dir }
+        World { log, aware, _dir: dir }
     }
 
     impl World {
@@ -270,12 +217,12 @@ mod tests {
             consumer.poll(1, WAIT).await.unwrap();
         }
         let id = world.written_elsewhere("AwareHindered").await;
-        world.is_hindered.store(true, Ordering::Relaxed);
+        world.log.hinder(Hindrance::Now);
         while consumer.poll(10, WAIT).await.is_ok() {}
         assert!(consumer.poll(10, WAIT).await.is_err());
         assert!(consumer.commit(Vec::new()).await.is_err(), "what was not handed out is not passed over");
         assert!(consumer.poll(10, WAIT).await.is_err());
-        world.is_hindered.store(false, Ordering::Relaxed);
+        world.log.hinder(Hindrance::Never);
         assert_eq!(consumer.poll(10, WAIT).await.unwrap().len(), 1);
         assert!(by_id(id).is_some());
         consumer.commit(Vec::new()).await.unwrap();

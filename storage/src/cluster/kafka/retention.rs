@@ -47,13 +47,12 @@ async fn delete(options: &KafkaOptions, before: &TopicPartitionList) -> Result<(
 
 /// Whether records may be deleted: deletes none.
 pub(super) async fn try_to_delete(options: &KafkaOptions, topic: Topic) -> Result<(), LogError> {
-    let mut none = TopicPartitionList::new();
-    let added = none.add_partition_offset(topic.name(), 0, Offset::Offset(0));
-    let tried = match added {
-        Ok(()) => delete(options, &none).await,
-        Err(error) => Err(error),
+    let tried = async {
+        let mut none = TopicPartitionList::new();
+        none.add_partition_offset(topic.name(), 0, Offset::Offset(0))?;
+        delete(options, &none).await
     };
-    tried.map_err(|error| {
+    tried.await.map_err(|error| {
         LogError::Unavailable(format!(
             "records of {topic} cannot be deleted once they are processed and old, so that disks fill: {error}; let \
              kafka.username delete on our topics"
